@@ -1,0 +1,215 @@
+"""What a trained model knows: Q as a classifier, and what each code does to the images.
+
+Nothing here draws or writes. Labels are used here and nowhere else. K categories, N images.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from torch import Tensor, nn
+
+from infogan.codes import Categorical, LatentSpace, Uniform
+from infogan.networks import Discriminator, Generator, to_pixels, to_uint8
+
+UNMATCHED = -1  # the class of a category that a one-to-one matching leaves over
+
+
+# --- Q on images ---------------------------------------------------------------------------------
+
+
+def _chunks(
+    images: np.ndarray, size: int, pixel_range: tuple[float, float], device: torch.device
+) -> Iterator[Tensor]:
+    for start in range(0, len(images), size):
+        chunk = torch.from_numpy(np.array(images[start : start + size])).to(device)
+        yield to_pixels(chunk, pixel_range)
+
+
+@torch.no_grad()
+def category_probabilities(
+    discriminator: Discriminator,
+    space: LatentSpace,
+    images: np.ndarray,
+    pixel_range: tuple[float, float],
+    batch_size: int,
+) -> dict[str, Tensor]:
+    """Q(c_i = k | x) of every categorical code, (N, K) each, in eval mode."""
+    discriminator.eval()
+    device = next(discriminator.parameters()).device
+    outputs = torch.cat(
+        [discriminator(chunk)[1] for chunk in _chunks(images, batch_size, pixel_range, device)]
+    )
+    columns = dict(space.q_columns())
+    return {
+        name: code.probabilities(outputs[:, columns[name]]).cpu()
+        for name, code in space.codes.items()
+        if isinstance(code, Categorical)
+    }
+
+
+@torch.no_grad()
+def recalibrated(
+    discriminator: Discriminator,
+    images: np.ndarray,
+    pixel_range: tuple[float, float],
+    batch_size: int,
+) -> Discriminator:
+    """A copy whose batch-norm statistics are those of real images.
+
+    While training, the trunk's running statistics mix one real and two generated passes an
+    iteration, and those of Q's head have seen generated images only.
+    """
+    calibrated = copy.deepcopy(discriminator).train()
+    for module in calibrated.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain average over all batches
+    device = next(discriminator.parameters()).device
+    whole = len(images) - len(images) % batch_size or len(images)
+    for chunk in _chunks(images[:whole], batch_size, pixel_range, device):
+        calibrated(chunk)
+    return calibrated.eval()
+
+
+# --- Categories against labels -------------------------------------------------------------------
+
+
+def contingency(categories: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """How often each category (row) meets each class (column): (N,), (N,) -> (K, classes)."""
+    table = np.zeros(shape, np.int64)
+    np.add.at(table, (categories, labels), 1)
+    return table
+
+
+def match_one_to_one(table: np.ndarray) -> np.ndarray:
+    """Class of each category, no class twice, most images right (Hungarian method): -> (K,)."""
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    matched = np.full(len(table), UNMATCHED)
+    matched[rows] = columns
+    return matched
+
+
+def match_majority(table: np.ndarray) -> np.ndarray:
+    """The most frequent class of each category: -> (K,)."""
+    return np.asarray(table.argmax(axis=1))
+
+
+def error_rate(matched: np.ndarray, categories: np.ndarray, labels: np.ndarray) -> float:
+    """Share of images whose category is matched to another class than their own."""
+    return float(np.mean(matched[categories] != labels))
+
+
+Assignment = Mapping[str, tuple[np.ndarray, np.ndarray]]  # split -> categories (N,), labels (N,)
+
+
+def judge(assignment: Assignment, categories: int, classes: int) -> dict[str, float]:
+    """Unsupervised classification error: matching fitted on ``train``, judged on ``test``.
+
+    One-to-one is the primary number. ``error_one_to_one_test_fitted`` follows the clustering
+    literature, which fits the matching on the test labels it is judged by.
+    """
+    shape = (categories, classes)
+    test_categories, test_labels = assignment["test"]
+    train_table = contingency(*assignment["train"], shape)
+    test_table = contingency(test_categories, test_labels, shape)
+    matchings = {
+        "error_one_to_one": match_one_to_one(train_table),
+        "error_majority": match_majority(train_table),
+        "error_one_to_one_test_fitted": match_one_to_one(test_table),
+    }
+    errors = {
+        name: error_rate(matched, test_categories, test_labels)
+        for name, matched in matchings.items()
+    }
+    named_by_majority = np.unique(matchings["error_majority"][train_table.sum(axis=1) > 0])
+    return {
+        **errors,
+        "nmi": float(normalized_mutual_info_score(test_labels, test_categories)),
+        "ari": float(adjusted_rand_score(test_labels, test_categories)),
+        "classes_without_category": float(classes - len(named_by_majority)),
+    }
+
+
+def cluster_pixels(
+    train: np.ndarray, test: np.ndarray, clusters: int, restarts: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """k-means on raw pixels, fitted on ``train``: cluster of each image of both sets."""
+    flat = [
+        np.asarray(images, np.float32).reshape(len(images), -1) / 255 for images in (train, test)
+    ]
+    kmeans = KMeans(clusters, n_init=restarts, random_state=seed).fit(flat[0])
+    return kmeans.labels_, kmeans.predict(flat[1])
+
+
+# --- Traversals ----------------------------------------------------------------------------------
+
+
+def traversal_values(
+    code: Categorical | Uniform, columns: int, limits: tuple[float, float]
+) -> np.ndarray:
+    """Values a code takes from left to right.
+
+    Categorical: every category. Continuous: evenly between the limits, which count from the middle
+    of the prior's range in units of its half-width; Figure 2 shows -2 to 2.
+    """
+    if isinstance(code, Categorical):
+        return np.arange(code.prior.categories, dtype=np.float64)
+    middle = (code.prior.low + code.prior.high) / 2
+    half_width = (code.prior.high - code.prior.low) / 2
+    return middle + half_width * np.linspace(*limits, columns)
+
+
+@torch.no_grad()
+def traverse(
+    generator: Generator,
+    space: LatentSpace,
+    rows: int,
+    columns: int,
+    limits: tuple[float, float],
+    pixel_range: tuple[float, float],
+    random: torch.Generator,
+) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
+    """One panel a code: uint8 (rows, values, C, H, W), and the values of its columns.
+
+    A row is one random sample of everything else; all panels show the same rows. Eval mode, so an
+    image does not depend on its neighbours. A code of several dimensions has a panel for each,
+    ``NAME_0``, ``NAME_1``, ….
+    """
+    generator.eval()
+    latent = space.sample(rows, random)
+    panels, values = {}, {}
+    for name, place in space.columns():
+        code = space.codes[name]
+        several = isinstance(code, Uniform) and code.prior.dim > 1
+        for column in range(code.prior.width if several else 1):
+            panel = f"{name}_{column}" if several else name
+            grid = traversal_values(code, columns, limits)
+            varied = latent[:, None].repeat(1, len(grid), 1)  # (rows, values, L)
+            if isinstance(code, Categorical):
+                varied[:, :, place] = torch.eye(len(grid), device=latent.device)
+            else:
+                grid_tensor = torch.from_numpy(grid).to(latent)
+                varied[:, :, place.start + column] = grid_tensor
+            images = generator(varied.flatten(0, 1)).unflatten(0, (rows, len(grid)))
+            panels[panel] = to_uint8(images, pixel_range).cpu().numpy()
+            values[panel] = [float(value) for value in grid]
+    return panels, values
+
+
+@torch.no_grad()
+def sample_images(
+    generator: Generator,
+    space: LatentSpace,
+    count: int,
+    pixel_range: tuple[float, float],
+    random: torch.Generator,
+) -> np.ndarray:
+    """Random images, uint8 (count, C, H, W), in eval mode."""
+    generator.eval()
+    images = generator(space.sample(count, random))
+    return to_uint8(images, pixel_range).cpu().numpy()

@@ -1,0 +1,275 @@
+"""Arrays to matplotlib figures, in the manner of the paper's.
+
+Every figure is 6.5 inches wide or less, the text width of a page, and set in 8-point type.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torchvision.utils import make_grid
+
+from infogan.datasets.values import Rows
+from infogan.options import CategoricalPrior, Model, UniformPrior
+
+_WIDTH = 6.5  # inches
+_INFOGAN, _GAN = "#1f5fa8", "#d9822b"  # distinguishable without colour by their lightness, too
+_CODES = ("#1f5fa8", "#2a9d72", "#8e4fa8", "#b8860b", "#c0485a", "#4c8fbd")
+_GREY = "0.35"
+
+
+def _style() -> AbstractContextManager[None]:
+    return mpl.rc_context(
+        {
+            "font.size": 8,
+            "axes.titlesize": 8,
+            "axes.labelsize": 8,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "font.family": "sans-serif",
+            "mathtext.fontset": "dejavusans",
+            "axes.linewidth": 0.6,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "legend.frameon": False,
+        }
+    )
+
+
+# --- Figure 1 ------------------------------------------------------------------------------------
+
+
+def mutual_information(history: Rows, baseline: Rows | None, model: Model, dpi: int) -> Figure:
+    """L_I over iterations: against the regular GAN as in Figure 1, and of every code to the end.
+
+    Faint: the minibatch. Bold: fresh codes. Dashed: H(c), for continuous codes a reference only.
+    A spread fixed at 1 makes L_I of a continuous code a squared error, which is not drawn.
+    """
+    categorical = [code for code in model.codes if isinstance(code, CategoricalPrior)]
+    shown = [code for code in model.codes if code in categorical or model.spread == "learned"]
+    with _style():
+        figure = Figure(figsize=(_WIDTH, 2.5), dpi=dpi, layout="constrained")
+        left, right = figure.subplots(1, 2)
+        compared = categorical or shown
+        names = [code.name for code in compared]
+        entropy = sum(code.entropy for code in compared)
+        last = _last_iteration(baseline) if baseline else _last_iteration(history)
+        if baseline:
+            _draw_sum(left, baseline, names, "GAN", _GAN, last)
+        _draw_sum(left, history, names, "InfoGAN", _INFOGAN, last)
+        _draw_entropy(left, entropy, f"$H({', '.join(names)})$ = {entropy:.3f}")
+        left.set_title("Categorical codes" if categorical else "All codes", loc="left")
+        left.set_ylabel("$L_I$ (nats)")
+        left.set_xlim(0, last)
+        left.legend(loc="center right", borderaxespad=0.2)
+
+        for code, colour in zip(shown, _CODES * len(shown), strict=False):
+            _draw_sum(right, history, [code.name], f"${_math(code.name)}$", colour, None)
+            _draw_entropy(right, code.entropy, None, colour)
+        right.set_title("InfoGAN, each code", loc="left")
+        right.set_xlim(0, _last_iteration(history))
+        right.legend(loc="lower right", ncols=len(shown))
+        for axes in (left, right):
+            axes.set_xlabel("Iteration")
+            axes.set_ylim(min(-0.5, axes.get_ylim()[0]), max(2.6, axes.get_ylim()[1]))
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
+    return figure
+
+
+def _math(name: str) -> str:
+    head, digits = name.rstrip("0123456789"), name[len(name.rstrip("0123456789")) :]
+    return f"{head}_{{{digits}}}" if digits else rf"\mathrm{{{head}}}"
+
+
+def _last_iteration(rows: Rows) -> float:
+    return float(rows.column("iteration")[-1])
+
+
+def _draw_sum(
+    axes: Axes, rows: Rows, codes: Sequence[str], label: str, colour: str, last: float | None
+) -> None:
+    iterations = rows.column("iteration")
+    window = iterations <= (last if last is not None else iterations[-1])
+    batch = np.sum([rows.column(f"lower_bound.{code}") for code in codes], axis=0)
+    fresh = np.sum([rows.column(f"held_out.{code}") for code in codes], axis=0)
+    axes.plot(iterations[window], batch[window], color=colour, alpha=0.35, linewidth=0.5)
+    measured = window & np.isfinite(fresh)
+    marker = "o" if measured.sum() <= 25 else None
+    axes.plot(
+        iterations[measured],
+        fresh[measured],
+        color=colour,
+        linewidth=1.6,
+        marker=marker,
+        markersize=2.5,
+        label=label,
+    )
+
+
+def _draw_entropy(axes: Axes, entropy: float, label: str | None, colour: str = _GREY) -> None:
+    axes.axhline(entropy, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), label=label)
+
+
+# --- Figure 2 and its kind -----------------------------------------------------------------------
+
+
+def tile(images: np.ndarray, columns: int, padding: int) -> np.ndarray:
+    """uint8 images (N, C, H, W) as one picture (height, width, 3), white between them."""
+    batch = torch.from_numpy(np.array(images))
+    grid = make_grid(batch, nrow=columns, padding=padding, pad_value=255)
+    return np.asarray(grid.permute(1, 2, 0).numpy())
+
+
+def traversal(
+    panel: np.ndarray,
+    values: Sequence[float],
+    code: CategoricalPrior | UniformPrior,
+    class_of_category: Sequence[int] | None,
+    dpi: int,
+) -> Figure:
+    """Rows of samples (rows, values, C, H, W), one code varying from left to right.
+
+    Categories stand in the order of the classes they were matched to, since their own order is
+    arbitrary; a category without a class comes last. Under a continuous code the range it was
+    trained on is marked.
+    """
+    order = list(range(len(values)))
+    if class_of_category is not None and isinstance(code, CategoricalPrior):
+        order = sorted(order, key=lambda k: (class_of_category[k] < 0, class_of_category[k]))
+    _, columns, _, height, width = panel.shape
+    padding = max(1, round(height / 14))
+    picture = tile(panel[:, order].reshape(-1, *panel.shape[2:]), columns, padding)
+
+    with _style():
+        side = _WIDTH * 0.94 * picture.shape[0] / picture.shape[1]
+        figure = Figure(figsize=(_WIDTH, side + 0.52), dpi=dpi)
+        bottom, top = 0.25 / (side + 0.52), 1 - 0.27 / (side + 0.52)
+        axes = figure.add_axes((0.05, bottom, 0.94, top - bottom))
+        _show(axes, picture)
+        centres = (np.arange(columns) + 0.5) * (width + padding) + padding / 2
+        headings = _headings(values, order, code, class_of_category)
+        for centre, heading in zip(centres, headings, strict=True):
+            axes.text(centre, -padding, heading, ha="center", va="bottom", fontsize=7.5)
+        _name_code(axes, picture, code, class_of_category)
+        if isinstance(code, UniformPrior):
+            _mark_trained_range(axes, picture, centres, values, code)
+    return figure
+
+
+def _headings(
+    values: Sequence[float],
+    order: Sequence[int],
+    code: CategoricalPrior | UniformPrior,
+    class_of_category: Sequence[int] | None,
+) -> list[str]:
+    if isinstance(code, UniformPrior):
+        return [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in values]
+    if class_of_category is None:
+        return [str(k) for k in order]
+    return [str(class_of_category[k]) if class_of_category[k] >= 0 else "–" for k in order]
+
+
+def _name_code(
+    axes: Axes,
+    picture: np.ndarray,
+    code: CategoricalPrior | UniformPrior,
+    class_of_category: Sequence[int] | None,
+) -> None:
+    matched = isinstance(code, CategoricalPrior) and class_of_category is not None
+    text = f"${_math(code.name)}$" + (" (by matched class)" if matched else "")
+    axes.text(
+        -0.008 * picture.shape[1],
+        picture.shape[0] / 2,
+        text,
+        ha="right",
+        va="center",
+        rotation=90,
+        fontsize=8,
+    )
+
+
+def _mark_trained_range(
+    axes: Axes,
+    picture: np.ndarray,
+    centres: np.ndarray,
+    values: Sequence[float],
+    code: UniformPrior,
+) -> None:
+    left, right = np.interp([code.low, code.high], values, centres)
+    y = picture.shape[0] * 1.012
+    axes.annotate(
+        "",
+        (left, y),
+        (right, y),
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "|-|, widthA=0.25, widthB=0.25", "lw": 0.9, "color": _GREY},
+    )
+    axes.text(
+        (left + right) / 2,
+        y + 0.02 * picture.shape[0],
+        f"trained on [{code.low:g}, {code.high:g}]".replace("-", "\N{MINUS SIGN}"),
+        ha="center",
+        va="top",
+        fontsize=7,
+        color=_GREY,
+    )
+
+
+def samples(images: np.ndarray, columns: int, dpi: int) -> Figure:
+    """Random images (N, C, H, W) in a grid."""
+    padding = max(1, round(images.shape[2] / 14))
+    picture = tile(images, columns, padding)
+    with _style():
+        side = 3.25
+        figure = Figure(figsize=(side, side * picture.shape[0] / picture.shape[1]), dpi=dpi)
+        _show(figure.add_axes((0, 0, 1, 1)), picture)
+    return figure
+
+
+def _show(axes: Axes, picture: np.ndarray) -> None:
+    axes.imshow(picture, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+
+
+# --- Categories against classes ------------------------------------------------------------------
+
+
+def confusion(categories: Mapping[str, Any], dpi: int) -> Figure:
+    """Test images by class and category, categories in the order of their matched classes.
+
+    Colour and number are the percentage of the class's images.
+    """
+    table = np.array(categories["test_table"])
+    matched = np.array(categories["class_of_category"])
+    order = sorted(range(len(matched)), key=lambda k: (matched[k] < 0, matched[k]))
+    by_class = table[order].T  # (classes, K)
+    share = 100 * by_class / np.maximum(by_class.sum(axis=1, keepdims=True), 1)
+    with _style():
+        figure = Figure(figsize=(4.2, 3.6), dpi=dpi, layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        for (row, column), value in np.ndenumerate(share):
+            if value >= 0.5:
+                colour = "white" if value > 55 else "black"
+                axes.text(
+                    column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour
+                )
+        names = [f"{matched[k]}" if matched[k] >= 0 else "–" for k in order]
+        axes.set_xticks(range(len(order)), names)
+        axes.set_yticks(range(len(by_class)))
+        axes.set_xlabel(f"category of ${_math(categories['code'])}$, named by its matched class")
+        axes.set_ylabel("true class")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+        bar.set_label("% of the class's test images")
+        bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,266 @@
+"""What happens around `kedro run`: guards before it, tracking beside it, findings after it."""
+
+import atexit
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from filelock import FileLock, Timeout
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from infogan import tracking
+from infogan.errors import UserError
+from infogan.files import atomic
+from infogan.options import Data, Model, Options, Training, check_blocks, fingerprint, flatten
+from infogan.report import findings
+
+_logger = logging.getLogger(__name__)
+
+SWITCH = "INFOGAN_TRACKING"  # 0 turns tracking off for one command
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+def _datasets(pipeline: Pipeline) -> list[str]:
+    return sorted({node.namespace for node in pipeline.nodes if node.namespace})
+
+
+class Guards:
+    """Refuse what cannot work before anything is computed; let one run at a time write."""
+
+    def __init__(self) -> None:
+        self._locks: list[FileLock] = []
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Check the parameters as a whole, and take the lock of every dataset."""
+        for dataset in _datasets(pipeline):
+            blocks = {
+                name: kind.model_validate(catalog.load(f"params:{dataset}.{name}"))
+                for name, kind in (("data", Data), ("model", Model), ("training", Training))
+            }
+            try:
+                check_blocks(**blocks)  # type: ignore[arg-type]
+            except UserError as error:
+                raise UserError(f"Parameters of {dataset}: {error}") from None
+        self._release()
+        for dataset in _datasets(pipeline):
+            self._lock(dataset, catalog.load(f"{dataset}.checkpoints"))
+        # A polite kill ends like Ctrl-C: saved, and on record as killed.
+        signal.signal(signal.SIGTERM, _interrupt)
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Clear the checkpoints of a finished run, and say what it found."""
+        outputs = pipeline.all_outputs()
+        for dataset in _datasets(pipeline):
+            if f"{dataset}.record" in outputs:
+                for path in catalog.load(f"{dataset}.checkpoints").iterdir():
+                    path.unlink()
+        self._release()
+        for dataset in _datasets(pipeline):
+            if f"{dataset}.report" in outputs:
+                _tell(dataset, catalog)
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let others run."""
+        self._release()
+
+    def _lock(self, dataset: str, folder: Path) -> None:
+        lock = FileLock(folder.parent / f".{dataset}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self._release()
+            raise UserError(
+                f"Another run is at work on {dataset} in {folder.parent.parent}: wait until it "
+                "ends, or use another environment (--env), which writes to a folder of its own."
+            ) from None
+        self._locks.append(lock)
+
+    def _release(self) -> None:
+        while self._locks:
+            self._locks.pop().release()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(dataset: str, catalog: CatalogProtocol) -> None:
+    """The last lines of a run: what was found, and where to look."""
+    report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
+    run_id = catalog.load(f"{dataset}.record")["mlflow_run_id"]
+    click.echo(f"\n{dataset}: what was found")
+    for sentence in findings(catalog.load(f"{dataset}.metrics")):
+        click.echo(f"  {sentence}")
+    click.echo(f"Report:  {report}")
+    click.echo(f"Figures: {report.parent}{os.sep}*.png")
+    click.echo(
+        f"MLflow:  run {run_id} (see it with `make ui`)" if run_id else "MLflow:  not tracked"
+    )
+
+
+# Produced datasets that a run keeps as artifacts.
+_ARTIFACTS = ("history", "baseline_history", "metrics", "figures", "report")
+
+
+class Tracking:
+    """One MLflow run per `kedro run` that trains, evaluates or reports one dataset.
+
+    Evaluation and reporting of their own add to the run that trained the model; an interrupted
+    training goes on in the run it began.
+    """
+
+    def __init__(self) -> None:
+        self._settings: dict[str, Any] = {}
+        self._project = Path()
+        self._environment = ""
+        self._pipeline_datasets: list[str] = []
+        self._catalog: CatalogProtocol | None = None
+        self._trains = False
+        self._opened = False
+        atexit.register(self._end, "KILLED")  # reached with an open run only when interrupted
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember where the project is and what is to be tracked."""
+        self._settings = dict(context.config_loader["tracking"])
+        self._project = context.project_path
+        self._environment = context.env or "base"
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Nothing is opened before the first node that is worth it."""
+        self._pipeline_datasets = _datasets(pipeline)
+        # Whether a run is continued is seen at the training, whatever else could come first.
+        self._trains = any("training" in node.tags for node in pipeline.nodes)
+        self._catalog = catalog
+        self._opened = False
+        tracking.activate(tracking.Tracker())
+
+    @hook_impl
+    def before_node_run(
+        self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]
+    ) -> None:
+        """Open the run at the first tracked node; log the parameters of each."""
+        on = self._settings.get("enabled") and os.environ.get(SWITCH, "1") != "0"
+        if not on or not node.tags & set(self._settings["stages"]):
+            return
+        if not self._opened:
+            if self._trains and "training" not in node.tags:
+                return
+            self._opened = True
+            self._open(node, catalog, inputs)
+        params: dict[str, Any] = {}
+        for name, value in inputs.items():
+            if isinstance(value, Options):
+                params |= flatten(value, name.rpartition(".")[2])
+        tracking.current().log_params(params)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Final numbers, figures, histories and the report, as soon as they exist."""
+        kind = dataset_name.rpartition(".")[2]
+        tracker = tracking.current()
+        if kind == "metrics":
+            tracker.log_metrics({f"eval/{name}": value for name, value in data.items()})
+        if kind == "record":
+            tags = {f"version.{name}": number for name, number in data["versions"].items()}
+            tracker.set_tags({"device": data["device"], **tags})
+        if kind in _ARTIFACTS and tracker.run_id and self._catalog is not None:
+            path = self._catalog.get(dataset_name).path  # type: ignore[union-attr]
+            if kind == "figures":
+                for name in data:
+                    tracker.log_artifact(path / f"{name}.png", "figures")
+            else:
+                tracker.log_artifact(path)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """The end as planned."""
+        self._end("FINISHED")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """The end by an error."""
+        tracking.current().set_tags({"error": f"{type(error).__name__}: {error}"[:500]})
+        self._end("FAILED")
+
+    def _open(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
+        dataset = node.namespace or "infogan"
+        identity, resume = None, None
+        sidecar: Path | None = None
+        if f"{dataset}.checkpoints" in inputs:
+            sidecar = inputs[f"{dataset}.checkpoints"] / "mlflow_run.json"
+            identity = _identity(dataset, inputs)
+            resume = _interrupted_run(sidecar, identity)
+        elif len(self._pipeline_datasets) == 1 and catalog.exists(f"{dataset}.record"):
+            resume = catalog.load(f"{dataset}.record")["mlflow_run_id"]
+
+        uri = os.environ.get(URI_VARIABLE)
+        artifacts = None
+        if not uri:
+            uri = f"sqlite:///{self._project / 'mlflow.db'}"
+            artifacts = (self._project / "mlartifacts").as_uri()
+        experiment = self._settings["experiment"].format(dataset=dataset)
+        name = f"{dataset} {self._environment} seed {_seed(inputs)}"
+        tracker = tracking.open_run(uri, artifacts, experiment, name, resume)
+        tracking.activate(tracker)
+        if sidecar and tracker.run_id:
+            with atomic(sidecar) as temporary:
+                temporary.write_text(
+                    json.dumps({"fingerprint": identity, "run_id": tracker.run_id})
+                )
+        card = inputs.get(f"{dataset}.card")
+        commit, _, dirty = tracking.commit().partition("+")
+        tracker.set_tags(
+            {
+                "dataset": dataset,
+                "environment": self._environment,
+                "git_commit": commit,
+                "git_dirty": str(bool(dirty)).lower(),
+                "mlflow.source.name": f"kedro run --pipelines={dataset}",
+                "mlflow.source.git.commit": commit,
+                **({"data_sha256": card["splits"]["train"]["sha256"]} if card else {}),
+            }
+        )
+        if tracker.run_id:
+            _logger.info("MLflow run %s (%s)", tracker.run_id, "resumed" if resume else "new")
+
+    def _end(self, status: str) -> None:
+        tracking.current().end(status)
+        tracking.activate(tracking.Tracker())
+
+
+def _identity(dataset: str, inputs: dict[str, Any]) -> str:
+    return fingerprint(
+        inputs[f"params:{dataset}.model"],
+        inputs[f"params:{dataset}.training"],
+        inputs[f"{dataset}.card"]["splits"]["train"]["sha256"],
+    )
+
+
+def _interrupted_run(sidecar: Path, identity: str) -> str | None:
+    """The run whose training was interrupted, if this one continues it."""
+    continues = any(sidecar.parent.glob("*.pt"))
+    try:
+        saved = json.loads(sidecar.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return saved["run_id"] if continues and saved["fingerprint"] == identity else None
+
+
+def _seed(inputs: dict[str, Any]) -> str:
+    seeds: Iterable[int] = (v.seed for v in inputs.values() if isinstance(v, Training))
+    return str(next(iter(seeds), "?"))

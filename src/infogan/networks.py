@@ -1,0 +1,198 @@
+"""Generator and discriminator from layer lines; D and Q share a trunk (paper, Appendix C).
+
+Padding, order (layer, batch norm, activation), biases everywhere and initialisation follow the
+published code, which decides where the paper's tables are silent.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infogan.errors import UserError
+from infogan.options import KERNEL, Layer, Model, Shape, shapes
+
+
+class _OpenImage(nn.Module):
+    """(n, C*H*W) -> (n, C, H, W)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, *self.shape)
+
+
+class _CropLast(nn.Module):
+    """Drop the last row and column: the rest of a stride-1 transposed 4x4 'same' convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :-1, :-1]
+
+
+def _activation(name: str, leaky_slope: float) -> nn.Module:
+    if name == "lrelu":
+        return nn.LeakyReLU(leaky_slope)
+    modules: dict[str, type[nn.Module]] = {
+        "relu": nn.ReLU,
+        "sigmoid": nn.Sigmoid,
+        "tanh": nn.Tanh,
+    }
+    return modules[name]()
+
+
+def _modules(layer: Layer, shape: Shape, leaky_slope: float) -> Iterable[nn.Module]:
+    """The modules of one line, for inputs of the given shape."""
+    output = layer.output_shape(shape)
+    if layer.kind == "fc":
+        if len(shape) == 3:
+            yield nn.Flatten()
+        units = int(torch.Size(output).numel())
+        yield nn.Linear(int(torch.Size(shape).numel()), units)
+        if layer.batch_norm:
+            yield nn.BatchNorm1d(units)  # over the batch, per unit
+        if len(output) == 3:
+            yield _OpenImage(output)
+    else:
+        channels = (shape[0], output[0])
+        if layer.kind == "conv" and layer.stride == 1:
+            yield nn.Conv2d(*channels, KERNEL, 1, padding="same")
+        elif layer.kind == "conv":
+            yield nn.Conv2d(*channels, KERNEL, 2, padding=1)
+        else:
+            yield nn.ConvTranspose2d(*channels, KERNEL, layer.stride, padding=1)
+            if layer.stride == 1:
+                yield _CropLast()
+        if layer.batch_norm:
+            yield nn.BatchNorm2d(output[0])
+    if layer.activation:
+        yield _activation(layer.activation, leaky_slope)
+
+
+def _stack(layers: Iterable[Layer], shape: Shape, leaky_slope: float) -> nn.Sequential:
+    layers = list(layers)
+    stack = nn.Sequential()
+    for layer, before in zip(layers, shapes(layers, shape), strict=False):
+        stack.extend(_modules(layer, before, leaky_slope))
+    return stack
+
+
+def _head(
+    layers: Iterable[Layer], shape: Shape, outputs: int, leaky_slope: float
+) -> nn.Sequential:
+    last = Layer("fc", (outputs,), 1, batch_norm=False, activation=None)
+    return _stack([*layers, last], shape, leaky_slope)
+
+
+class Generator(nn.Module):
+    """G: latent vectors (n, L) to images (n, C, H, W) in the model's pixel range."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.layers = _stack(model.generator, (model.latent_size,), model.leaky_slope)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(n, L) -> (n, C, H, W)."""
+        images: Tensor = self.layers(latent)
+        return images
+
+
+class Discriminator(nn.Module):
+    """D and Q: one trunk, and a head each on its features."""
+
+    def __init__(self, model: Model, image_shape: Shape) -> None:
+        super().__init__()
+        features = shapes(model.trunk, image_shape)[-1]
+        self.trunk = _stack(model.trunk, image_shape, model.leaky_slope)
+        self.d_head = _head(model.d_head, features, 1, model.leaky_slope)
+        self.q_head = _head(model.q_head, features, model.q_outputs, model.leaky_slope)
+
+    def d_logit(self, features: Tensor) -> Tensor:
+        """Logit of D(x) of the trunk's features: -> (n,)."""
+        logit: Tensor = self.d_head(features)
+        return logit.squeeze(1)
+
+    def q_outputs(self, features: Tensor) -> Tensor:
+        """Parameters of Q(c|x), never normalised, of the trunk's features: -> (n, q)."""
+        outputs: Tensor = self.q_head(features)
+        return outputs
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, C, H, W) -> logit of D (n,), outputs of Q (n, q)."""
+        features = self.trunk(images)
+        return self.d_logit(features), self.q_outputs(features)
+
+
+class Networks(nn.Module):
+    """G, D and Q of one model."""
+
+    def __init__(self, model: Model, image_shape: Shape) -> None:
+        super().__init__()
+        self.generator = Generator(model)
+        self.discriminator = Discriminator(model, image_shape)
+
+
+@torch.no_grad()
+def initialise(networks: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights: conv truncated normal, other layers normal, sigma 0.02; biases 0.
+
+    Batch norm: gamma ~ N(1, 0.02), beta 0, as in the published code. TensorFlow's truncated normal
+    draws again beyond two sigma.
+    """
+    for module in networks.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.trunc_normal_(module.weight, 0.0, 0.02, -0.04, 0.04, generator=generator)
+        elif isinstance(module, nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02, generator=generator)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def build(model: Model, image_shape: Shape, seed: int) -> Networks:
+    """New networks on the CPU; the same seed gives the same weights on every device."""
+    networks = Networks(model, image_shape)
+    initialise(networks, torch.Generator().manual_seed(seed))
+    return networks
+
+
+def to_pixels(images: Tensor, pixel_range: tuple[float, float]) -> Tensor:
+    """uint8 images to floats in the model's pixel range."""
+    low, high = pixel_range
+    return images.to(torch.float32).mul_((high - low) / 255).add_(low)
+
+
+def to_uint8(images: Tensor, pixel_range: tuple[float, float]) -> Tensor:
+    """Images in the model's pixel range to uint8, rounded to the nearest value."""
+    low, high = pixel_range
+    return images.sub(low).mul(255 / (high - low)).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def to_arrays(networks: Networks) -> dict[str, np.ndarray]:
+    """Parameters and batch-norm statistics by name."""
+    return {name: value.cpu().numpy() for name, value in networks.state_dict().items()}
+
+
+def rebuild(card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[Model, Networks]:
+    """A saved model from its card and arrays alone, in eval mode; UserError if they do not fit."""
+    try:
+        model = Model.model_validate(card["model"])
+        networks = Networks(model, tuple(card["image_shape"]))
+    except (KeyError, UserError) as error:
+        raise UserError(f"the model's card cannot be understood: {error}") from None
+    state = networks.state_dict()
+    for name, value in state.items():
+        if name not in arrays or arrays[name].shape != tuple(value.shape):
+            found = arrays[name].shape if name in arrays else "missing"
+            raise UserError(
+                f"the model's array {name} is {found}, but its card needs {tuple(value.shape)}: "
+                "the file is not whole."
+            )
+    networks.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in state})
+    return model, networks.eval()

@@ -1,0 +1,574 @@
+"""What a user may write: one frozen model per parameter block, and two small languages.
+
+Networks are written one line per layer, as the paper's appendix prints them
+(``conv 64 s2 lrelu``), latent codes one line per code (``c1 categorical 10``). Everything that
+can be known to be wrong without computing is refused here: unknown keys, wrong types, bad lines,
+networks that do not produce the images of the data set, batches larger than the data.
+
+Nothing here has a default: what influences a result stands in the parameter file, where DVC and
+MLflow see it.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from infogan.errors import UserError
+
+Shape = tuple[int, ...]  # (units,) or (C, H, W)
+
+KERNEL = 4  # every convolution of the paper is 4x4 (Appendix C)
+ACTIVATIONS = ("relu", "lrelu", "sigmoid", "tanh")
+OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+
+
+# --- Layers --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line of a network table: kind, size, stride, batch norm, activation.
+
+    >>> Layer.parse("fc 7x7x128 bn relu").output_shape((1024,))
+    (128, 7, 7)
+    >>> Layer.parse("conv 64 s2 lrelu").output_shape((1, 28, 28))
+    (64, 14, 14)
+    """
+
+    kind: Literal["fc", "conv", "upconv"]
+    size: Shape  # (units,), or (C, H, W) for a fully connected layer that opens into an image
+    stride: int
+    batch_norm: bool
+    activation: str | None
+
+    @classmethod
+    def parse(cls, line: object) -> Self:
+        """Read a line such as ``upconv 64 s2 bn relu``; ValueError says what is wrong with it."""
+        if isinstance(line, cls):
+            return line
+        if not isinstance(line, str) or not line.split():
+            raise ValueError(f"a layer is a line such as 'conv 64 s2 bn lrelu', not {line!r}")
+        kind, *words = line.split()
+        if kind not in ("fc", "conv", "upconv"):
+            raise ValueError(f"unknown layer {line!r}: a line starts with fc, conv or upconv")
+        if not words or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*x[1-9]\d*)?", words[0]):
+            raise ValueError(
+                f"layer {line!r} has no size: after {kind} comes a number of units or channels"
+                + (", or HxWxC" if kind == "fc" else "")
+            )
+        numbers = [int(number) for number in words[0].split("x")]
+        if len(numbers) == 3 and kind != "fc":
+            raise ValueError(f"layer {line!r}: only fc has a size HxWxC, {kind} has channels")
+        size = (numbers[2], numbers[0], numbers[1]) if len(numbers) == 3 else (numbers[0],)
+
+        stride, batch_norm, activation = 1, False, None
+        for word in words[1:]:
+            if re.fullmatch(r"s[12]", word) and kind != "fc":
+                stride = int(word[1:])
+            elif word == "bn" and activation is None:
+                batch_norm = True
+            elif word in ACTIVATIONS and activation is None:
+                activation = word
+            else:
+                known = "bn, then one of " + ", ".join(ACTIVATIONS)
+                raise ValueError(
+                    f"layer {line!r}: {word!r} is not understood here; after the size come "
+                    + (known if kind == "fc" else f"s1 or s2, {known}")
+                )
+        return cls(kind, size, stride, batch_norm, activation)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        size = "x".join(str(n) for n in (*self.size[1:], self.size[0]))
+        words = [self.kind, size]
+        words += [f"s{self.stride}"] if self.kind != "fc" else []
+        words += ["bn"] if self.batch_norm else []
+        words += [self.activation] if self.activation else []
+        return " ".join(words)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Shape after this layer for one example of the given shape; ValueError if impossible."""
+        if self.kind == "fc":
+            return self.size
+        if len(shape) != 3:
+            raise ValueError(f"'{self}' needs an image, but is given {format_shape(shape)}")
+        _, height, width = shape
+        if self.stride == 1:
+            return (self.size[0], height, width)
+        if self.kind == "upconv":
+            return (self.size[0], 2 * height, 2 * width)
+        if height % 2 or width % 2:
+            raise ValueError(
+                f"'{self}' halves its image and needs an even height and width, "
+                f"but is given {format_shape(shape)}"
+            )
+        return (self.size[0], height // 2, width // 2)
+
+
+def shapes(layers: Iterable[Layer], shape: Shape) -> list[Shape]:
+    """Shapes before the first and after each layer."""
+    found = [shape]
+    for layer in layers:
+        found.append(layer.output_shape(found[-1]))
+    return found
+
+
+def format_shape(shape: Shape) -> str:
+    """``(1, 28, 28)`` as people write it: ``1x28x28``."""
+    return "x".join(str(n) for n in shape) if len(shape) > 1 else f"{shape[0]} units"
+
+
+LayerLine = Annotated[Layer, PlainValidator(Layer.parse), PlainSerializer(str, return_type=str)]
+Layers = tuple[LayerLine, ...]
+
+
+# --- Latent variables ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CategoricalPrior:
+    """A uniform categorical code, Cat(K): one-hot for the generator, K logits from Q."""
+
+    name: str
+    categories: int
+
+    @property
+    def width(self) -> int:
+        """Units of the generator's input."""
+        return self.categories
+
+    @property
+    def outputs(self) -> int:
+        """Units of Q's output."""
+        return self.categories
+
+    @property
+    def entropy(self) -> float:
+        """H(c) = ln K, in nats."""
+        return math.log(self.categories)
+
+    def __str__(self) -> str:
+        return f"{self.name} categorical {self.categories}"
+
+
+@dataclass(frozen=True)
+class UniformPrior:
+    """A continuous code, uniform on [low, high]^dim; Q gives its mean and spread."""
+
+    name: str
+    low: float
+    high: float
+    dim: int
+
+    @property
+    def width(self) -> int:
+        """Units of the generator's input."""
+        return self.dim
+
+    @property
+    def outputs(self) -> int:
+        """Units of Q's output: the means, then the raw spreads."""
+        return 2 * self.dim
+
+    @property
+    def entropy(self) -> float:
+        """H(c) = dim ln(high - low), a differential entropy in nats."""
+        return self.dim * math.log(self.high - self.low)
+
+    def __str__(self) -> str:
+        dim = f" x{self.dim}" if self.dim > 1 else ""
+        return f"{self.name} uniform {self.low:g} {self.high:g}{dim}"
+
+
+Prior = CategoricalPrior | UniformPrior
+
+
+def parse_code(line: object) -> Prior:
+    """Read a line such as ``c1 categorical 10`` or ``c2 uniform -1 1``, or `` x2`` for two of it.
+
+    >>> parse_code("c2 uniform -1 1").entropy == math.log(2)
+    True
+    """
+    if isinstance(line, CategoricalPrior | UniformPrior):
+        return line
+    words = line.split() if isinstance(line, str) else []
+    grammar = "a code is written 'NAME categorical K' or 'NAME uniform LOW HIGH [xDIM]'"
+    if len(words) < 3 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", words[0]):
+        raise ValueError(f"code {line!r} is not understood: {grammar}")
+    name, kind, *numbers = words
+    if kind == "categorical" and len(numbers) == 1 and numbers[0].isdigit():
+        if int(numbers[0]) < 2:
+            raise ValueError(f"code {line!r} needs at least two categories to carry information")
+        return CategoricalPrior(name, int(numbers[0]))
+    if kind == "uniform" and len(numbers) in (2, 3):
+        dim = re.fullmatch(r"x([1-9]\d*)", numbers[2]) if len(numbers) == 3 else None
+        try:
+            low, high = float(numbers[0]), float(numbers[1])
+        except ValueError:
+            raise ValueError(
+                f"code {line!r}: the range of a uniform code is two numbers"
+            ) from None
+        if len(numbers) == 3 and not dim:
+            raise ValueError(f"code {line!r} is not understood: {grammar}")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(
+                f"code {line!r} has its range the wrong way round or empty: write the smaller "
+                "number first"
+            )
+        return UniformPrior(name, low, high, int(dim[1]) if dim else 1)
+    raise ValueError(f"code {line!r} is not understood: {grammar}")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The incompressible noise z: its distribution and number of units."""
+
+    distribution: Literal["uniform", "normal"]  # U(-1, 1) or N(0, 1)
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.size}"
+
+
+def parse_noise(line: object) -> Noise:
+    """Read ``uniform 62`` (U(-1, 1), the paper's) or ``normal 62``."""
+    if isinstance(line, Noise):
+        return line
+    found = re.fullmatch(r"(uniform|normal) ([1-9]\d*)", line) if isinstance(line, str) else None
+    if not found:
+        raise ValueError(f"noise {line!r} is not understood: write 'uniform 62' or 'normal 62'")
+    return Noise(found[1], int(found[2]))  # type: ignore[arg-type]
+
+
+_text = PlainSerializer(str, return_type=str)
+CodeLine = Annotated[Prior, PlainValidator(parse_code), _text]
+NoiseLine = Annotated[Noise, PlainValidator(parse_noise), _text]
+
+
+# --- Splits and transforms -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A run of images of one raw split: ``train[0:60000]``."""
+
+    split: str
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return self.last - self.first
+
+    def __str__(self) -> str:
+        return f"{self.split}[{self.first}:{self.last}]"
+
+
+def parse_slice(text: object) -> Slice:
+    """Read ``train[0:60000]``: the images 0 to 59,999 of the raw split ``train``."""
+    if isinstance(text, Slice):
+        return text
+    found = re.fullmatch(r"(\w+)\[(\d+):(\d+)\]", text) if isinstance(text, str) else None
+    if not found:
+        raise ValueError(f"{text!r} is not understood: write for example 'train[0:60000]'")
+    part = Slice(found[1], int(found[2]), int(found[3]))
+    if part.count < 1:
+        raise ValueError(f"'{part}' is empty: the second number must be larger than the first")
+    return part
+
+
+@dataclass(frozen=True)
+class Transform:
+    """One step of preprocessing: ``center_crop HxW``, ``resize HxW`` or ``grayscale``."""
+
+    kind: Literal["center_crop", "resize", "grayscale"]
+    size: tuple[int, int] | None
+
+    def __str__(self) -> str:
+        return self.kind + (f" {self.size[0]}x{self.size[1]}" if self.size else "")
+
+
+def parse_transform(line: object) -> Transform:
+    """Read ``center_crop 108x108``, ``resize 32x32`` or ``grayscale``."""
+    if isinstance(line, Transform):
+        return line
+    if line == "grayscale":
+        return Transform("grayscale", None)
+    pattern = r"(center_crop|resize) ([1-9]\d*)x([1-9]\d*)"
+    found = re.fullmatch(pattern, line) if isinstance(line, str) else None
+    if not found:
+        raise ValueError(
+            f"transform {line!r} is not understood: write 'center_crop HxW', 'resize HxW' "
+            "or 'grayscale'"
+        )
+    return Transform(found[1], (int(found[2]), int(found[3])))  # type: ignore[arg-type]
+
+
+SliceText = Annotated[Slice, PlainValidator(parse_slice), _text]
+TransformLine = Annotated[Transform, PlainValidator(parse_transform), _text]
+
+
+# --- Parameter blocks ----------------------------------------------------------------------------
+
+
+class Options(BaseModel):
+    """A parameter block: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Block(Options):
+    """One of the blocks of a parameter file. What is wrong with it is said in plain sentences."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _speak_plainly(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise UserError(" ".join(_sentences(cls, error))) from None
+
+
+def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
+    """Key, value and what would be right, of each error pydantic found."""
+    name = block.__name__.lower()
+    for found in error.errors():
+        key = ".".join([name, *(str(part) for part in found["loc"])])
+        if found["type"] == "extra_forbidden":
+            close = get_close_matches(str(found["loc"][-1]), block.model_fields, n=1)
+            hint = f"did you mean {close[0]}?" if close else "remove it."
+            yield f"{key} is not a known key; {hint}"
+        elif found["type"] == "missing":
+            yield f"{key} is missing."
+        else:
+            message = found["msg"].removeprefix("Value error, ")
+            told = repr(found["input"]) in message or not found["loc"]
+            value = "" if told else f" is {found['input']!r}"
+            yield f"{key}{value}: {message}."
+
+
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Rate = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class SourceFile(Options):
+    """One file as distributed: its name, length and content hash."""
+
+    name: Annotated[str, Field(pattern=r"^[\w][\w.\-]*$")]
+    bytes: Positive
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Source(Block):
+    """Where the raw data come from: pinned files and the addresses that serve them, in order.
+
+    An address is a base URL, or ``package:NAME/FOLDER`` for files inside an installed package.
+    """
+
+    files: tuple[SourceFile, ...]
+    addresses: tuple[str, ...]
+
+
+class Data(Block):
+    """What becomes of the raw images: which of them, how they are prepared, their final shape."""
+
+    shape: tuple[Positive, Positive, Positive]  # (C, H, W)
+    transforms: tuple[TransformLine, ...]
+    train: SliceText
+    test: SliceText
+
+
+class Model(Block):
+    """Latent variables and networks; enough, with the image shape, to rebuild a model."""
+
+    noise: NoiseLine
+    codes: Annotated[tuple[CodeLine, ...], Field(min_length=1)]
+    spread: Literal["learned", "fixed"]  # sigma of Q(c|x) for continuous codes; fixed: 1
+    pixel_range: tuple[float, float]
+    leaky_slope: Annotated[float, Field(ge=0, lt=1)]
+    generator: Annotated[Layers, Field(min_length=1)]
+    trunk: Annotated[Layers, Field(min_length=1)]
+    d_head: Layers  # before its last line, fc 1
+    q_head: Layers  # before its last line, fc with as many units as the codes need
+
+    @field_validator("codes")
+    @classmethod
+    def _names_differ(cls, codes: tuple[Prior, ...]) -> tuple[Prior, ...]:
+        names = [code.name for code in codes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two codes are called {name!r}: give each its own name")
+        return codes
+
+    @model_validator(mode="after")
+    def _output_range_fits(self) -> Self:
+        last = self.generator[-1]
+        fitting = OUTPUT_RANGES.get(last.activation or "")
+        if fitting is None:
+            raise ValueError(
+                f"generator ends in '{last}': its last activation must be sigmoid (pixels in "
+                "[0, 1]) or tanh (pixels in [-1, 1])"
+            )
+        if self.pixel_range != fitting:
+            low, high = fitting
+            raise ValueError(
+                f"pixel_range is {list(self.pixel_range)}, but the generator ends in "
+                f"{last.activation}, which gives pixels in [{low:g}, {high:g}]"
+            )
+        return self
+
+    @property
+    def latent_size(self) -> int:
+        """Units of the generator's input: noise and codes."""
+        return self.noise.size + sum(code.width for code in self.codes)
+
+    @property
+    def q_outputs(self) -> int:
+        """Units of Q's output."""
+        return sum(code.outputs for code in self.codes)
+
+    def check_image_shape(self, image_shape: Shape) -> None:
+        """UserError unless the generator makes, and the trunk accepts, images of this shape."""
+        try:
+            made = shapes(self.generator, (self.latent_size,))
+        except ValueError as error:
+            raise UserError(f"model.generator cannot be built: {error}.") from None
+        if made[-1] != image_shape:
+            raise UserError(
+                f"model.generator ends in images of {format_shape(made[-1])}, but data.shape is "
+                f"{format_shape(image_shape)}; its layers give "
+                + ", ".join(format_shape(shape) for shape in made[1:])
+                + "."
+            )
+        for name, layers in (("trunk", self.trunk), ("d_head", self.d_head)):
+            try:
+                shapes(layers, image_shape if name == "trunk" else (1,))
+            except ValueError as error:
+                raise UserError(f"model.{name} cannot be built: {error}.") from None
+
+
+class Training(Block):
+    """The game of section 1: two steps an iteration, with Adam."""
+
+    seed: Natural
+    device: Literal["auto", "cpu", "cuda"]
+    iterations: Positive
+    baseline_iterations: Positive  # of the regular GAN
+    batch_size: Annotated[int, Field(ge=2, strict=True)]
+    lr_d: Rate  # trunk, D head and Q head
+    lr_g: Rate
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+    lambda_categorical: Weight
+    lambda_continuous: Weight
+    mi_trains_trunk: bool  # does the information term of the D/Q step reach the shared trunk?
+    baseline: Literal["joint", "head"]  # does it in the regular GAN of Figure 1?
+    evaluate_every: Positive  # iterations between estimates of L_I on fresh codes
+    evaluation_samples: Positive
+    log_every: Positive  # iterations between two looks at the numbers (a device synchronisation)
+    checkpoint_every: Positive
+
+
+class Evaluation(Block):
+    """How a trained model is judged."""
+
+    seed: Natural
+    device: Literal["auto", "cpu", "cuda"]
+    batch_size: Positive
+    samples: Positive  # fresh codes for L_I
+    recalibration_images: Positive  # real images that batch norm is re-estimated on
+    kmeans_restarts: Positive
+    traversal_rows: Positive
+    traversal_columns: Annotated[int, Field(ge=2, strict=True)]
+    traversal_range: tuple[float, float]  # in units of the prior's half-width
+
+    @field_validator("traversal_range")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] >= limits[1]:
+            raise ValueError(f"range {list(limits)} is the wrong way round: smaller number first")
+        return limits
+
+
+class Claim(Options):
+    """One row of the report's table: what the paper claims and which of our numbers answers."""
+
+    claim: str
+    metrics: tuple[str, ...]
+    measured: str
+
+
+class Reporting(Block):
+    """Words around the figures. Captions are keyed by file name without the suffix."""
+
+    title: str
+    dpi: Annotated[int, Field(ge=50, le=600, strict=True)]
+    captions: dict[str, str]
+    claims: tuple[Claim, ...]
+
+
+BLOCKS: dict[str, type[Block]] = {
+    "source": Source,
+    "data": Data,
+    "model": Model,
+    "training": Training,
+    "evaluation": Evaluation,
+    "reporting": Reporting,
+}
+
+
+def check_blocks(data: Data, model: Model, training: Training) -> None:
+    """What only several blocks together can show; UserError names the keys."""
+    model.check_image_shape(data.shape)
+    if training.batch_size > data.train.count:
+        raise UserError(
+            f"training.batch_size is {training.batch_size}, but data.train is '{data.train}', "
+            f"only {data.train.count} images; a batch cannot be larger than the data."
+        )
+
+
+# What may change between an interruption and its continuation.
+_RESUMABLE = {"iterations", "baseline_iterations", "log_every", "checkpoint_every", "device"}
+
+
+def fingerprint(model: Model, training: Training, data_sha256: str) -> str:
+    """Identity of a training: equal for two runs exactly if one may continue the other."""
+    parts = {
+        "model": model.model_dump(mode="json"),
+        "training": training.model_dump(mode="json", exclude=_RESUMABLE),
+        "data": data_sha256,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def flatten(block: Options, prefix: str) -> dict[str, Any]:
+    """``{"training.lr_d": 2e-4, …}``; lists of lines become one text."""
+
+    def walk(value: Any, path: str) -> Iterable[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from walk(inner, f"{path}.{key}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield path, ", ".join(str(item) for item in value)
+        else:
+            yield path, value
+
+    return dict(walk(block.model_dump(mode="json"), prefix))

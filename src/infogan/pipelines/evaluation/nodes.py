@@ -1,0 +1,269 @@
+"""From trained models to numbers, categories and traversals."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infogan.datasets.values import Arrays, Weights
+from infogan.errors import UserError
+from infogan.options import Evaluation, Model
+
+if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
+    import torch
+
+    from infogan.networks import Discriminator, Networks
+
+# What a seed is used for; each purpose has a stream of its own.
+_BOUND, _TRAVERSAL, _UNTRAINED, _KMEANS = range(10, 14)
+
+
+def measure(
+    weights: Weights, images: Arrays, card: dict[str, Any], model: Model, evaluation: Evaluation
+) -> dict[str, float]:
+    """L_I of every code on fresh codes, its H(c), and what Q's categories tell of test images."""
+    import torch
+
+    from infogan.codes import LatentSpace
+    from infogan.evaluation import category_probabilities
+    from infogan.information import category_information, fresh_lower_bounds
+    from infogan.training import derive_seed
+
+    networks, device = _load(weights, card, model, evaluation)
+    space = LatentSpace(model)
+    random = torch.Generator(device).manual_seed(derive_seed(evaluation.seed, _BOUND))
+    bounds = fresh_lower_bounds(networks, space, evaluation.samples, random)
+    probabilities = category_probabilities(
+        networks.discriminator, space, images["test"], model.pixel_range, evaluation.batch_size
+    )
+    return {
+        **{f"lower_bound.{name}": value for name, value in bounds.items()},
+        **{f"entropy.{name}": value for name, value in space.entropies().items()},
+        **{
+            f"information_real.{name}": category_information(each)
+            for name, each in probabilities.items()
+        },
+    }
+
+
+def classify(
+    weights: Weights,
+    images: Arrays,
+    labels: Arrays,
+    card: dict[str, Any],
+    model: Model,
+    evaluation: Evaluation,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Q as an unsupervised classifier of real images, and the categories of the best code.
+
+    The code reported is the categorical one that fits the training labels best.
+    """
+    from infogan.evaluation import contingency, error_rate, judge, match_one_to_one, recalibrated
+
+    networks, _ = _load(weights, card, model, evaluation)
+    predicted = _categories(networks.discriminator, images, model, evaluation)
+    classes = int(max(labels["train"].max(), labels["test"].max())) + 1
+    tables = {
+        name: contingency(splits["train"], labels["train"], (_count(model, name), classes))
+        for name, splits in predicted.items()
+    }
+    fits = {
+        name: error_rate(match_one_to_one(table), predicted[name]["train"], labels["train"])
+        for name, table in tables.items()
+    }
+    code = min(fits, key=lambda name: fits[name])
+
+    calibration = images["train"][: evaluation.recalibration_images]
+    calibrated = recalibrated(
+        networks.discriminator, calibration, model.pixel_range, evaluation.batch_size
+    )
+    again = _categories(calibrated, images, model, evaluation)[code]
+    numbers = judge(_assign(predicted[code], labels), _count(model, code), classes)
+    recalibrated_numbers = judge(_assign(again, labels), _count(model, code), classes)
+    test_table = contingency(
+        predicted[code]["test"], labels["test"], (_count(model, code), classes)
+    )
+    return (
+        {
+            **numbers,
+            **{
+                f"{name}_recalibrated": recalibrated_numbers[name]
+                for name in ("error_one_to_one", "error_majority")
+            },
+        },
+        {
+            "code": code,
+            "class_of_category": match_one_to_one(tables[code]).tolist(),
+            "test_table": test_table.tolist(),
+        },
+    )
+
+
+def classify_baseline(
+    weights: Weights,
+    images: Arrays,
+    labels: Arrays,
+    card: dict[str, Any],
+    model: Model,
+    evaluation: Evaluation,
+) -> dict[str, float]:
+    """The same error of the regular GAN's Q, which was told the codes but not heard by G."""
+    numbers, _ = classify(weights, images, labels, card, model, evaluation)
+    return {
+        "error_baseline": numbers["error_one_to_one"],
+        "error_baseline_majority": numbers["error_majority"],
+    }
+
+
+def classify_references(
+    images: Arrays, labels: Arrays, model: Model, evaluation: Evaluation
+) -> dict[str, float]:
+    """What an untrained network and k-means on pixels reach: the floor below any claim."""
+    from infogan.evaluation import cluster_pixels, judge, recalibrated
+    from infogan.networks import build
+    from infogan.training import choose_device, derive_seed
+
+    shape = images["train"].shape[1:]
+    untrained = build(model, shape, derive_seed(evaluation.seed, _UNTRAINED))
+    calibration = images["train"][: evaluation.recalibration_images]
+    discriminator = recalibrated(  # untrained statistics would make it blind, not untrained
+        untrained.discriminator.to(choose_device(evaluation.device)),
+        calibration,
+        model.pixel_range,
+        evaluation.batch_size,
+    )
+    predicted = _categories(discriminator, images, model, evaluation)
+    code = next(iter(predicted))
+    categories = _count(model, code)
+    classes = int(max(labels["train"].max(), labels["test"].max())) + 1
+    random = judge(_assign(predicted[code], labels), categories, classes)
+
+    train, test = cluster_pixels(
+        images["train"],
+        images["test"],
+        categories,
+        evaluation.kmeans_restarts,
+        derive_seed(evaluation.seed, _KMEANS) % 2**32,
+    )
+    kmeans = judge(_assign({"train": train, "test": test}, labels), categories, classes)
+    return {
+        "error_untrained": random["error_one_to_one"],
+        "error_untrained_majority": random["error_majority"],
+        "error_kmeans": kmeans["error_one_to_one"],
+        "error_kmeans_majority": kmeans["error_majority"],
+    }
+
+
+def traverse(
+    weights: Weights, card: dict[str, Any], model: Model, evaluation: Evaluation
+) -> Weights:
+    """A panel of images per code, one of random samples, and the values of each column."""
+    import torch
+
+    from infogan.codes import LatentSpace
+    from infogan.evaluation import sample_images
+    from infogan.evaluation import traverse as panels_of
+    from infogan.training import derive_seed
+
+    networks, device = _load(weights, card, model, evaluation)
+    random = torch.Generator(device).manual_seed(derive_seed(evaluation.seed, _TRAVERSAL))
+    space = LatentSpace(model)
+    panels, values = panels_of(
+        networks.generator,
+        space,
+        evaluation.traversal_rows,
+        evaluation.traversal_columns,
+        evaluation.traversal_range,
+        model.pixel_range,
+        random,
+    )
+    samples = sample_images(networks.generator, space, 100, model.pixel_range, random)
+    return Weights({**panels, "samples": samples}, {"values": values, "model": dict(weights.card)})
+
+
+def summarise(
+    record: dict[str, Any], weights: Weights, *numbers: dict[str, float]
+) -> dict[str, float]:
+    """All numbers of the InfoGAN model in one flat table."""
+    merged: dict[str, float] = {}
+    for each in numbers:
+        merged |= each
+    return {
+        **merged,
+        "iterations": record["iterations"],
+        "seed": weights.card["training"]["seed"],
+        "seconds_training": record["seconds"],
+    }
+
+
+def add_baseline(
+    metrics: dict[str, float], record: dict[str, Any], numbers: dict[str, float]
+) -> dict[str, float]:
+    """The same table with the baseline's bounds beside it."""
+    bounds = {f"baseline_{name}": numbers[name] for name in numbers if not _is_entropy(name)}
+    return {
+        **metrics,
+        **bounds,
+        "baseline_iterations": record["iterations"],
+        "baseline_seconds_training": record["seconds"],
+    }
+
+
+def _is_entropy(name: str) -> bool:
+    return name.startswith("entropy.")
+
+
+def _load(
+    weights: Weights, card: Mapping[str, Any], model: Model, evaluation: Evaluation
+) -> "tuple[Networks, torch.device]":
+    """The model, if it is the one that parameters and data speak of."""
+    from infogan.networks import rebuild
+    from infogan.training import choose_device
+
+    saved, networks = rebuild(weights.card, weights.arrays)
+    name = weights.card.get("name", "the model")
+    if saved != model:
+        ours, theirs = model.model_dump(mode="json"), saved.model_dump(mode="json")
+        key = next(key for key in ours if ours[key] != theirs[key])
+        raise UserError(
+            f"{name} was trained with model.{key} = {theirs[key]}, but the parameters now say "
+            f"{ours[key]}: train again, or evaluate it in its own environment (--env)."
+        )
+    if weights.card["image_shape"] != card["shape"]:
+        raise UserError(
+            f"{name} was trained on images of shape {weights.card['image_shape']}, but the data "
+            f"are {card['shape']}: train again."
+        )
+    device = choose_device(evaluation.device)
+    return networks.to(device), device
+
+
+def _count(model: Model, name: str) -> int:
+    return next(code.width for code in model.codes if code.name == name)
+
+
+def _categories(
+    discriminator: "Discriminator", images: Arrays, model: Model, evaluation: Evaluation
+) -> dict[str, dict[str, np.ndarray]]:
+    """argmax_k Q(c = k | x) of every image: code -> split -> (N,)."""
+    from infogan.codes import LatentSpace
+    from infogan.evaluation import category_probabilities
+
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for split in ("train", "test"):
+        probabilities = category_probabilities(
+            discriminator,
+            LatentSpace(model),
+            images[split],
+            model.pixel_range,
+            evaluation.batch_size,
+        )
+        for name, each in probabilities.items():
+            found.setdefault(name, {})[split] = each.argmax(dim=1).numpy()
+    return found
+
+
+def _assign(
+    categories: Mapping[str, np.ndarray], labels: Arrays
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {split: (categories[split], labels[split]) for split in ("train", "test")}

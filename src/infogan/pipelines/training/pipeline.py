@@ -1,0 +1,16 @@
+"""fit, and the baseline it is compared with."""
+
+from kedro.pipeline import Pipeline, node
+
+from infogan.pipelines.training.nodes import fit, fit_baseline
+
+_INPUTS = ["images", "card", "checkpoints", "params:model", "params:training"]
+
+
+def create_pipeline(*, baseline: bool) -> Pipeline:
+    """Images to weights, history and record; twice, if there is a baseline."""
+    nodes = [node(fit, _INPUTS, ["model", "history", "record"], name="fit")]
+    if baseline:
+        outputs = ["baseline", "baseline_history", "baseline_record"]
+        nodes.append(node(fit_baseline, _INPUTS, outputs, name="fit_baseline"))
+    return Pipeline(nodes)

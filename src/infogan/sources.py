@@ -1,0 +1,219 @@
+"""Raw files, verified: from the folder itself, a mirror, or public addresses, in that order.
+
+Nothing unverified ever bears a file's final name: data arrive in ``NAME.part``, are compared with
+the pinned length and sha256, and only then renamed. An interrupted download goes on where it
+stopped.
+"""
+
+import importlib.resources
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from filelock import FileLock
+from tqdm import tqdm
+
+from infogan.errors import UserError
+from infogan.files import sha256
+from infogan.options import Source, SourceFile
+
+MIRROR_VARIABLE = "INFOGAN_MIRROR"
+ATTEMPTS = 4  # per address
+TIMEOUT_SECONDS = (10.0, 30.0)  # to connect, and between two blocks
+BACK_OFF_SECONDS = 1.0  # doubled after each failed attempt
+
+_BLOCK = 1 << 16
+_logger = logging.getLogger(__name__)
+
+
+class _Unusable(Exception):
+    """The origin does not give the file; the message says why."""
+
+
+class _Interrupted(Exception):
+    """The connection failed; trying again may help."""
+
+
+def fetch(source: Source, folder: Path, mirror: str | None) -> None:
+    """Make ``folder`` hold exactly the source's files, each with its pinned content.
+
+    ``mirror`` is a folder or base URL that holds ``<folder name>/<file>``. Two processes may call
+    this for one folder: the second waits. UserError lists what is missing and how to provide it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _exclusive(folder):
+        _refuse_strangers(source, folder)
+        failures: dict[str, list[str]] = {}
+        for file in source.files:
+            reasons = _fetch_file(file, folder, _origins(source, folder.name, mirror))
+            if reasons:
+                failures[file.name] = reasons
+        if failures:
+            raise UserError(_explain(source, folder, mirror, failures))
+
+
+def verify(path: Path, file: SourceFile) -> str | None:
+    """Why a file is not the pinned one, or None if it is."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(256).lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return f"is an HTML page of {size:,} bytes, not data"
+    if size < file.bytes:
+        return f"is cut short: {size:,} of {file.bytes:,} bytes"
+    if size > file.bytes:
+        return f"has {size:,} bytes instead of {file.bytes:,}"
+    found = sha256(path)
+    if found != file.sha256:
+        return f"has sha256 {found}, not {file.sha256}"
+    return None
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        yield
+
+
+def _refuse_strangers(source: Source, folder: Path) -> None:
+    expected = {file.name for file in source.files}
+    expected |= {f"{name}.part" for name in expected} | {".gitkeep"}
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in expected)
+    if strangers:
+        raise UserError(
+            f"{folder} holds {', '.join(strangers)}, which the source does not list; "
+            "move such files elsewhere, since the folder is versioned as a whole."
+        )
+
+
+def _origins(source: Source, dataset: str, mirror: str | None) -> list[str]:
+    origins = [address.rstrip("/") for address in source.addresses]
+    return [f"{mirror.rstrip('/')}/{dataset}", *origins] if mirror else origins
+
+
+def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str]:
+    """Empty if the file is in place and verified, else why each origin failed."""
+    target = folder / file.name
+    part = folder / f"{file.name}.part"
+    reasons = []
+    if target.exists():
+        problem = verify(target, file)
+        if problem is None:
+            part.unlink(missing_ok=True)
+            return []
+        _logger.warning("%s %s; looking for a good copy", target, problem)
+        reasons.append(f"the file in place {problem}")
+    for origin in origins:
+        address = f"{origin}/{file.name}"
+        try:
+            _bring(address, file, part)
+        except _Unusable as error:
+            _logger.warning("%s: %s", address, error)
+            reasons.append(f"{address} {error}")
+            continue
+        part.replace(target)
+        return []
+    return reasons
+
+
+def _bring(address: str, file: SourceFile, part: Path) -> None:
+    """Leave the verified file in ``part``, or raise _Unusable."""
+    if address.startswith(("http://", "https://")):
+        _download(address, file, part)
+    else:
+        try:
+            _copy(address, part)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise
+            raise _Unusable("does not exist") from None
+        except ModuleNotFoundError as error:
+            raise _Unusable(f"needs the package {error.name}, which is not installed") from None
+    problem = verify(part, file)
+    if problem:
+        part.unlink()
+        raise _Unusable(problem)
+
+
+def _copy(address: str, part: Path) -> None:
+    if address.startswith("package:"):
+        package, _, inside = address.removeprefix("package:").partition("/")
+        with importlib.resources.as_file(importlib.resources.files(package) / inside) as path:
+            shutil.copyfile(path, part)
+    else:
+        shutil.copyfile(address.removeprefix("file://"), part)
+
+
+def _download(url: str, file: SourceFile, part: Path) -> None:
+    """Download to ``part``, continuing it if it exists; several attempts with growing pauses."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(BACK_OFF_SECONDS * 2 ** (attempt - 1))
+        try:
+            return _download_once(url, file, part)
+        except (requests.ConnectionError, requests.Timeout, _Interrupted) as error:
+            problem = f"is not reachable ({_short(error)})"
+        except requests.RequestException as error:
+            problem = f"cannot be downloaded ({_short(error)})"
+            break
+    raise _Unusable(problem)
+
+
+def _download_once(url: str, file: SourceFile, part: Path) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    if done >= file.bytes:  # complete already, or of another file
+        part.unlink()
+        done = 0
+    # The length and the hash are those of the bytes as stored, so no transfer compression.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
+        if response.status_code >= 500 or response.status_code == 429:
+            raise _Interrupted(f"HTTP {response.status_code}")
+        if response.status_code >= 400:
+            raise _Unusable(f"answered HTTP {response.status_code}")
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise _Unusable("answered with an HTML page, not data")
+        resumes = response.status_code == 206
+        with (
+            part.open("ab" if resumes else "wb") as stream,
+            tqdm(
+                total=file.bytes,
+                initial=done if resumes else 0,
+                unit="B",
+                unit_scale=True,
+                desc=file.name,
+            ) as bar,
+        ):
+            for block in response.iter_content(_BLOCK):
+                stream.write(block)
+                bar.update(len(block))
+    size = part.stat().st_size
+    if size < file.bytes and int(response.headers.get("Content-Length", size)) > size:
+        raise _Interrupted(f"the connection ended after {size:,} of {file.bytes:,} bytes")
+
+
+def _short(error: Exception) -> str:
+    return type(error).__name__ if isinstance(error, requests.RequestException) else str(error)
+
+
+def _explain(
+    source: Source, folder: Path, mirror: str | None, failures: dict[str, list[str]]
+) -> str:
+    lines = [f"The raw data for {folder.name} could not be had."]
+    for name, reasons in failures.items():
+        lines += [f"  {name}: {reason}" for reason in reasons or ["no address is known"]]
+    lines += [f"Put these files into {folder} (and nothing else):"]
+    lines += [
+        f"  {file.name}  {file.bytes:,} bytes  sha256 {file.sha256}"
+        for file in source.files
+        if file.name in failures
+    ]
+    now = f"it is {mirror}" if mirror else "it is not set"
+    lines += [
+        f"or set {MIRROR_VARIABLE} to a folder or base URL that holds {folder.name}/<file>; {now}."
+    ]
+    return "\n".join(lines)
