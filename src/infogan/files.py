@@ -15,7 +15,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without error.
 
     The suffix is kept, since writers choose their format by it. The content is on disk before the
-    name appears, so a crash leaves the old file or the new one, never half of it.
+    name appears, so a crash leaves the old file or the new one, never half of it. An OSError from
+    within names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".tmp{path.suffix}")
@@ -27,6 +28,8 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()

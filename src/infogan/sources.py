@@ -34,6 +34,10 @@ class _Unusable(Exception):
     """The origin does not give the file; the message says why."""
 
 
+class _Unreachable(_Unusable):
+    """It gave nothing in several attempts, and will not give the next file either."""
+
+
 class _Interrupted(Exception):
     """The connection failed; trying again may help."""
 
@@ -48,8 +52,9 @@ def fetch(source: Source, folder: Path, mirror: str | None) -> None:
     with _exclusive(folder):
         _refuse_strangers(source, folder)
         failures: dict[str, list[str]] = {}
+        origins = _origins(source, folder.name, mirror)
         for file in source.files:
-            reasons = _fetch_file(file, folder, _origins(source, folder.name, mirror))
+            reasons = _fetch_file(file, folder, origins)
             if reasons:
                 failures[file.name] = reasons
         if failures:
@@ -96,7 +101,10 @@ def _origins(source: Source, dataset: str, mirror: str | None) -> list[str]:
 
 
 def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str]:
-    """Empty if the file is in place and verified, else why each origin failed."""
+    """Empty if the file is in place and verified, else why each origin failed.
+
+    An origin that cannot be reached is taken from the list: it has cost enough time.
+    """
     target = folder / file.name
     part = folder / f"{file.name}.part"
     reasons = []
@@ -107,13 +115,15 @@ def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str]
             return []
         _logger.warning("%s %s; looking for a good copy", target, problem)
         reasons.append(f"the file in place {problem}")
-    for origin in origins:
+    for origin in list(origins):
         address = f"{origin}/{file.name}"
         try:
             _bring(address, file, part)
         except _Unusable as error:
             _logger.warning("%s: %s", address, error)
             reasons.append(f"{address} {error}")
+            if isinstance(error, _Unreachable):
+                origins.remove(origin)
             continue
         part.replace(target)
         return []
@@ -158,9 +168,8 @@ def _download(url: str, file: SourceFile, part: Path) -> None:
         except (requests.ConnectionError, requests.Timeout, _Interrupted) as error:
             problem = f"is not reachable ({_short(error)})"
         except requests.RequestException as error:
-            problem = f"cannot be downloaded ({_short(error)})"
-            break
-    raise _Unusable(problem)
+            raise _Unusable(f"cannot be downloaded ({_short(error)})") from None
+    raise _Unreachable(problem)
 
 
 def _download_once(url: str, file: SourceFile, part: Path) -> None:
@@ -205,7 +214,7 @@ def _explain(
 ) -> str:
     lines = [f"The raw data for {folder.name} could not be had."]
     for name, reasons in failures.items():
-        lines += [f"  {name}: {reason}" for reason in reasons or ["no address is known"]]
+        lines += [f"  {name}: {reason}" for reason in reasons or ["no address is left to ask"]]
     lines += [f"Put these files into {folder} (and nothing else):"]
     lines += [
         f"  {file.name}  {file.bytes:,} bytes  sha256 {file.sha256}"

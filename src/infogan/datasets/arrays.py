@@ -1,6 +1,7 @@
 """One .npy file per split, memory-mapped when loaded."""
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class ArraysDataset(AbstractDataset[Arrays, Arrays]):
             raise UserError(f"{path} is missing: run `kedro run --pipelines={dataset}.ingestion`.")
         try:
             array: np.ndarray = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, TypeError, TokenError) as error:  # numpy has a parser
             raise UserError(
                 f"{path} is damaged ({error}): delete it and run ingestion again."
             ) from None
@@ -56,10 +57,18 @@ class ArraysDataset(AbstractDataset[Arrays, Arrays]):
 
 
 def _write_rows(path: Path, stream: ArrayStream) -> None:
-    array = np.lib.format.open_memmap(path, "w+", np.dtype(stream.dtype), stream.shape)
+    # Written, not mapped: on a full disk a write is an error, a mapped page kills the process.
+    dtype = np.dtype(stream.dtype)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": stream.shape,
+    }
     written = 0
-    for row in stream.rows:
-        array[written] = row
-        written += 1
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in stream.rows:
+            assert row.shape == stream.shape[1:], f"{row.shape} instead of {stream.shape[1:]}"
+            file.write(np.ascontiguousarray(row, dtype).data)
+            written += 1
     assert written == stream.shape[0], f"{written} rows instead of {stream.shape[0]}"
-    array.flush()

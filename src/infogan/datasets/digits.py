@@ -21,7 +21,10 @@ class Digits(RawDataset):
         path = raw_file(folder, "digits.csv.gz")
         try:
             text = gzip.decompress(path.read_bytes()).decode()
-            table = np.loadtxt(text.splitlines(), delimiter=",", ndmin=2)
+            lines = [line for line in text.splitlines() if line]
+            if not lines:
+                raise ValueError("it is empty")
+            table = np.loadtxt(lines, delimiter=",", ndmin=2)
         except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}): delete it and fetch again.") from None
         if table.shape[1] != _SIDE**2 + 1:

@@ -29,11 +29,13 @@ class RowsDataset(AbstractDataset[Rows, Rows]):
         """Read what ``save`` wrote."""
         if not self._path.exists():
             raise UserError(f"{self._path} is missing: run the training that writes it first.")
-        with self._path.open(newline="") as file:
-            header, *rows = csv.reader(file)
         try:
+            with self._path.open(newline="") as file:
+                header, *rows = csv.reader(file, strict=True)
             cells = [tuple(float(cell) if cell else None for cell in row) for row in rows]
-        except ValueError as error:
+            if any(len(row) != len(header) for row in cells):
+                raise ValueError(f"not every row has {len(header)} cells")
+        except (ValueError, csv.Error) as error:
             raise UserError(f"{self._path} is not a table of numbers: {error}.") from None
         return Rows(tuple(header), cells)
 

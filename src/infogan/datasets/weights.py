@@ -22,12 +22,13 @@ class WeightsDataset(AbstractDataset[Weights, Weights]):
 
     def save(self, data: Weights) -> None:
         """Write arrays and card."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         card = json.dumps(data.card, sort_keys=True)
         arrays = {name: np.asarray(array, order="C") for name, array in data.arrays.items()}
         with atomic(self._path) as temporary:
-            save_file(arrays, temporary, {_CARD: card})
+            # Through memory, so that a full disk is an OSError like any other.
+            temporary.write_bytes(save(arrays, {_CARD: card}))
 
     def load(self) -> Weights:
         """Read arrays and card; UserError if the file is missing, damaged or not one of ours."""
