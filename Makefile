@@ -1,0 +1,47 @@
+# Everything a person needs to type. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run mnist repro test lint format bench ui
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(VENV)/.installed ## create .venv and install, with the versions that were tested
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11 to 3.13 is needed, not " + sys.version.split()[0] + "; say which: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+run: setup ## the digits experiment from data to report; nothing to download
+	kedro run
+
+mnist: setup ## the paper's first experiment
+	kedro run --pipelines=mnist
+
+repro: setup ## reproduce every figure with DVC
+	dvc repro
+
+test: setup ## the whole test suite; needs no internet
+	pytest
+
+lint: setup ## formatting, lint, types
+	ruff format --check .
+	ruff check .
+	mypy
+
+format: setup ## let ruff repair what it can
+	ruff format .
+	ruff check --fix .
+
+bench: setup ## cost of the pipeline around the training loop, and start-up times
+	python benchmarks/training.py
+
+ui: setup ## MLflow's pages on 127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 \
+		--backend-store-uri sqlite:///$(CURDIR)/mlflow.db --workers 1

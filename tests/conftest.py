@@ -1,0 +1,111 @@
+"""What all tests share: fixed seeds, and the smallest model, training and images."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from infogan.options import Model, Training
+
+ROOT = Path(__file__).parents[1]
+
+# Threads only get in each other's way on networks this small.
+torch.set_num_threads(1)
+
+MODEL: dict[str, Any] = {
+    "noise": "uniform 4",
+    "codes": ["c1 categorical 3", "c2 uniform -1 1", "c3 uniform 0 4 x2"],
+    "spread": "learned",
+    "pixel_range": [0.0, 1.0],
+    "leaky_slope": 0.1,
+    "generator": ["fc 2x2x8 bn relu", "upconv 6 s2 bn relu", "upconv 1 s2 sigmoid"],
+    "trunk": ["conv 6 s2 lrelu", "conv 8 s2 bn lrelu"],
+    "d_head": [],
+    "q_head": ["fc 8 bn lrelu"],
+}
+
+TRAINING: dict[str, Any] = {
+    "seed": 0,
+    "device": "cpu",
+    "iterations": 10,
+    "baseline_iterations": 10,
+    "batch_size": 8,
+    "lr_d": 2e-3,
+    "lr_g": 1e-2,
+    "betas": [0.5, 0.999],
+    "lambda_categorical": 1.0,
+    "lambda_continuous": 0.1,
+    "mi_trains_trunk": True,
+    "baseline": "joint",
+    "evaluate_every": 5,
+    "evaluation_samples": 100,
+    "log_every": 1,
+    "checkpoint_every": 5,
+}
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Networks and latent variables in double precision, for laws that hold up to rounding."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def model_block() -> dict[str, Any]:
+    return dict(MODEL)
+
+
+@pytest.fixture
+def training_block() -> dict[str, Any]:
+    return dict(TRAINING)
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Model]:
+    """The tiny model for 1x8x8 images, with the named keys changed."""
+    return lambda **changes: Model.model_validate({**MODEL, **changes})
+
+
+@pytest.fixture
+def make_training() -> Callable[..., Training]:
+    """The tiny training, with the named keys changed."""
+    return lambda **changes: Training.model_validate({**TRAINING, **changes})
+
+
+@pytest.fixture
+def model(make_model: Callable[..., Model]) -> Model:
+    return make_model()
+
+
+@pytest.fixture
+def training(make_training: Callable[..., Training]) -> Training:
+    return make_training()
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """28 different uint8 images (N, 1, 8, 8): three batches of eight, and four left over."""
+    return np.random.default_rng(0).integers(0, 256, (28, 1, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> dict[str, Any]:
+    """All blocks of the paper's MNIST experiment, as the repository has them."""
+    path = ROOT / "conf" / "base" / "parameters_mnist.yml"
+    blocks: dict[str, Any] = yaml.safe_load(path.read_text())["mnist"]
+    return blocks

@@ -1,0 +1,86 @@
+"""A copy of the project in a folder of its own, and the commands people type in it."""
+
+import gzip
+import hashlib
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from kedro_project import ROOT, Project
+
+
+def copy_project(folder: Path) -> Path:
+    for name in ("conf", "src"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "conf" / "local").mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Project]:
+    def make(*, tracked: bool) -> Project:
+        folder = copy_project(tmp_path_factory.mktemp("project"))
+        return Project(folder, {} if tracked else {"INFOGAN_TRACKING": "0"})
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: Callable[..., Project]) -> Project:
+    """Untracked: half the time of a run is MLflow's start."""
+    return make_project(tracked=False)
+
+
+@pytest.fixture(scope="session")
+def prepared(make_project: Callable[..., Project]) -> Project:
+    """A project whose digits are ingested and trained, to copy from and not to change."""
+    project = make_project(tracked=False)
+    done = project.run("--pipelines=digits")
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture
+def trained(prepared: Project, tmp_path: Path) -> Project:
+    """A copy of it that a test may spoil."""
+    shutil.copytree(prepared.folder, tmp_path / "project")
+    return Project(tmp_path / "project", dict(prepared.variables))
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def tiny_mnist(project: Project) -> Project:
+    """A mirror with a tiny MNIST in the true format, pinned in the smoke environment."""
+    random = np.random.default_rng(0)
+    mirror = project.folder / "mirror" / "mnist"
+    mirror.mkdir(parents=True)
+    files = []
+    for prefix, count in (("train", 600), ("t10k", 200)):
+        contents = {
+            f"{prefix}-images-idx3-ubyte.gz": random.integers(0, 256, (count, 28, 28)),
+            f"{prefix}-labels-idx1-ubyte.gz": random.integers(0, 10, count),
+        }
+        for name, array in contents.items():
+            content = gzip.compress(idx(array), mtime=0)
+            (mirror / name).write_bytes(content)
+            digest = hashlib.sha256(content).hexdigest()
+            files.append({"name": name, "bytes": len(content), "sha256": digest})
+    path = project.folder / "conf" / "smoke" / "parameters_mnist.yml"
+    parameters = yaml.safe_load(path.read_text())
+    # A closed port of this machine in place of the public addresses.
+    addresses = ["http://127.0.0.1:9/mnist"]
+    parameters["mnist"]["source"] = {"files": files, "addresses": addresses}
+    path.write_text(yaml.safe_dump(parameters))
+    project.variables["INFOGAN_MIRROR"] = str(project.folder / "mirror")
+    return project

@@ -1,0 +1,65 @@
+"""A project in a folder of its own, and the commands people type in it."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Project:
+    """A project folder and its environment variables."""
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    largest_file: int | None = None  # bytes, in place of a full disk
+
+    def environment(self) -> dict[str, str]:
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("INFOGAN_", "MLFLOW_", "KEDRO_"))
+        }
+        # Tiny networks are fastest on one thread.
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        return clean | {"PATH": path, "OMP_NUM_THREADS": "1"} | self.variables
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`kedro run --env=smoke …` in the background."""
+        return subprocess.Popen(
+            [str(BIN / "kedro"), "run", "--env=smoke", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=self.limit_files,  # noqa: PLW1509, the tests have one thread
+        )
+
+    def limit_files(self) -> None:
+        if self.largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest_file, self.largest_file))
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same to its end."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def data(self, *parts: str) -> Path:
+        return self.folder.joinpath("data", "smoke", *parts)
+
+    def wait_for(self, process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+        """Return once the condition holds; the process must live until then."""
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline, "the condition did not come about in 120 s"
+            time.sleep(0.02)

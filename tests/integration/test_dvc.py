@@ -1,0 +1,164 @@
+"""dvc.yaml and Kedro name the same files, and every dependency on code is on record."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.repo import Repo
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
+from kedro_project import ROOT
+
+from infogan.pipeline_registry import DATASETS, register_pipelines
+
+STAGES = ("download", "ingestion", "training", "evaluation", "reporting")
+# Code that decides no result: what is written in parameters is tracked as such, the rest is
+# transport, bookkeeping and how errors are told.
+NOT_TRACKED = {"errors", "files", "options", "tracking", "sources"}
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    with Repo(str(ROOT)) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Any:
+    bootstrap_project(ROOT)
+    with KedroSession.create(project_path=ROOT, env="base") as session:
+        return session.load_context().catalog
+
+
+def kedro_part(dataset: str, stage: str) -> Pipeline:
+    pipelines = register_pipelines()
+    if stage == "download":
+        return pipelines[f"{dataset}.ingestion"].only_nodes(f"{dataset}.fetch")
+    if stage == "ingestion":
+        return pipelines[f"{dataset}.ingestion"] - kedro_part(dataset, "download")
+    return pipelines[f"{dataset}.{stage}"]
+
+
+def location(catalog: Any, name: str) -> str | None:
+    """Path of a dataset below the project, or None if it only lives in memory."""
+    dataset = catalog.get(name)
+    described = dataset._describe() if dataset else {}
+    path = described.get("filepath") or described.get("folder") or described.get("path")
+    if path is None:
+        return None
+    return Path(path).resolve().relative_to(ROOT.resolve()).as_posix()
+
+
+def covered(path: str, paths: set[str]) -> bool:
+    """By itself, by a folder that holds it, or, for a folder shared by stages, by files in it."""
+    return any(path == p or path.startswith(f"{p}/") or p.startswith(f"{path}/") for p in paths)
+
+
+def each_stage() -> list[tuple[str, str]]:
+    return [(dataset, stage) for dataset in DATASETS for stage in STAGES]
+
+
+def test_dvc_and_the_registry_have_the_same_datasets(stages: dict[str, Any]) -> None:
+    assert set(stages) == {f"{stage}@{dataset}" for dataset, stage in each_stage()}
+
+
+@pytest.mark.parametrize(("dataset", "stage"), each_stage())
+def test_outputs_are_what_kedro_persists(
+    stages: dict[str, Any], catalog: Any, dataset: str, stage: str
+) -> None:
+    outs = {out.def_path for out in stages[f"{stage}@{dataset}"].outs}
+    produced = {location(catalog, name) for name in kedro_part(dataset, stage).all_outputs()}
+    paths = {path for path in produced if path}
+    for path in paths:
+        assert covered(path, outs), f"{path} is written by Kedro but no output of {stage}"
+    for out in outs:
+        assert covered(out, paths), f"{out} is an output of {stage} but not written by Kedro"
+
+
+@pytest.mark.parametrize(("dataset", "stage"), each_stage())
+def test_dependencies_are_what_kedro_reads(
+    stages: dict[str, Any], catalog: Any, dataset: str, stage: str
+) -> None:
+    deps = {dep.def_path for dep in stages[f"{stage}@{dataset}"].deps}
+    data = {dep for dep in deps if dep.startswith("data/")}
+    free = {
+        name
+        for name in kedro_part(dataset, stage).inputs()
+        if not name.startswith("params:") and not name.endswith(".checkpoints")
+    }
+    read = {location(catalog, name) for name in free}
+    for path in read:
+        assert path is not None
+        assert covered(path, data), f"{path} is read by Kedro but no dependency of {stage}"
+    for dep in data:
+        assert covered(dep, {path for path in read if path}), f"nothing of {stage} reads {dep}"
+
+
+@pytest.mark.parametrize(("dataset", "stage"), each_stage())
+def test_parameters_are_those_of_the_nodes_and_exist(
+    stages: dict[str, Any], dataset: str, stage: str
+) -> None:
+    (file,) = [dep for dep in stages[f"{stage}@{dataset}"].deps if hasattr(dep, "params")]
+    wanted = {
+        name.removeprefix("params:")
+        for name in kedro_part(dataset, stage).inputs()
+        if name.startswith("params:")
+    }
+    assert set(file.params) == wanted
+    written = yaml.safe_load((ROOT / file.def_path).read_text())
+    for name in wanted:
+        block = written[name.split(".")[0]]
+        assert name.split(".")[1] in block
+
+
+@pytest.mark.parametrize(("dataset", "stage"), each_stage())
+def test_commands_run_a_registered_pipeline_in_the_base_environment(
+    stages: dict[str, Any], dataset: str, stage: str
+) -> None:
+    command = stages[f"{stage}@{dataset}"].cmd
+    pipeline = "ingestion" if stage == "download" else stage
+    assert command.startswith(f"kedro run --env=base --pipelines={dataset}.{pipeline}")
+    assert f"{dataset}.{pipeline}" in register_pipelines()
+
+
+def imported(module: str, seen: set[str]) -> set[str]:
+    """Modules of this package that a module uses, at whatever depth."""
+    path = ROOT / "src" / "infogan" / Path(*module.split(".")).with_suffix(".py")
+    for found in ast.walk(ast.parse(path.read_text())):
+        if isinstance(found, ast.ImportFrom) and str(found.module).startswith("infogan"):
+            inner = str(found.module).removeprefix("infogan").removeprefix(".")
+            for alias in found.names:
+                candidate = f"{inner}.{alias.name}".removeprefix(".")
+                file = ROOT / "src" / "infogan" / Path(*candidate.split(".")).with_suffix(".py")
+                name = candidate if file.exists() else inner
+                if name and name not in seen:
+                    seen.add(name)
+                    imported(name, seen)
+    return seen
+
+
+@pytest.mark.parametrize(("dataset", "stage"), each_stage()[1:])
+def test_code_dependencies_are_the_modules_the_nodes_use(
+    stages: dict[str, Any], dataset: str, stage: str
+) -> None:
+    if stage == "download":
+        return
+    deps = {dep.def_path for dep in stages[f"{stage}@{dataset}"].deps}
+    used = imported(f"pipelines.{stage}.nodes", set())
+    library = {
+        f"src/infogan/{name}.py"
+        for name in used
+        if name not in NOT_TRACKED and not name.startswith("datasets.")
+    }
+    listed = {dep for dep in deps if dep.startswith("src/") and dep.endswith(".py")}
+    reader = {f"src/infogan/datasets/{dataset}.py"} if stage == "ingestion" else set()
+    assert listed == library | reader
+    assert f"src/infogan/pipelines/{stage}" in deps
+
+
+def test_the_lock_file_knows_every_stage() -> None:
+    locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    assert set(locked) == {f"{stage}@{dataset}" for dataset, stage in each_stage()}

@@ -1,0 +1,175 @@
+"""Whole runs of the smoke environment, as a person starts them."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from kedro_project import Project
+from mlflow import MlflowClient
+
+from infogan.datasets import RowsDataset, WeightsDataset
+from infogan.networks import rebuild
+from infogan.options import Training
+
+ARTIFACTS = [
+    "05_model_input/{d}/card.json",
+    "05_model_input/{d}/train_images.npy",
+    "05_model_input/{d}/test_labels.npy",
+    "06_models/{d}/infogan.safetensors",
+    "06_models/{d}/baseline.safetensors",
+    "08_reporting/{d}/metrics.json",
+    "08_reporting/{d}/history.csv",
+    "08_reporting/{d}/baseline_history.csv",
+    "08_reporting/{d}/report.html",
+    "08_reporting/{d}/mutual_information.png",
+    "08_reporting/{d}/traversal_c1.png",
+    "08_reporting/{d}/traversal_c2.png",
+    "08_reporting/{d}/traversal_c3.png",
+    "08_reporting/{d}/traversal_baseline_c1.png",
+    "08_reporting/{d}/samples.png",
+    "08_reporting/{d}/confusion.png",
+]
+METRICS = {
+    *(f"lower_bound.c{i}" for i in (1, 2, 3)),
+    *(f"entropy.c{i}" for i in (1, 2, 3)),
+    *(f"baseline_lower_bound.c{i}" for i in (1, 2, 3)),
+    "error_one_to_one",
+    "error_majority",
+    "error_one_to_one_recalibrated",
+    "error_majority_recalibrated",
+    "nmi",
+    "ari",
+    "error_kmeans",
+    "error_untrained",
+    "error_baseline",
+    "iterations",
+    "seed",
+    "seconds_training",
+}
+
+
+@pytest.fixture(scope="module")
+def tracked(make_project: Callable[..., Project]) -> tuple[Project, str]:
+    """The default experiment with everything on, and what it printed last."""
+    project = make_project(tracked=True)
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    return project, done.stdout
+
+
+def client(project: Project) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+
+
+def the_run(project: Project) -> "MlflowClient":
+    store = client(project)
+    (run,) = store.search_runs([e.experiment_id for e in store.search_experiments()])
+    return run
+
+
+def test_the_default_run_leaves_every_artifact(tracked: tuple[Project, str]) -> None:
+    project, _ = tracked
+    for name in ARTIFACTS:
+        assert project.data(name.format(d="digits")).stat().st_size > 0
+    metrics = json.loads(project.data("08_reporting/digits/metrics.json").read_text())
+    assert metrics.keys() >= METRICS
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    assert metrics["iterations"] == 30
+
+
+def test_nothing_but_results_is_left_in_the_data_folder(tracked: tuple[Project, str]) -> None:
+    project, _ = tracked
+    assert list(project.data("06_checkpoints/digits").iterdir()) == []
+    assert not [path for path in project.data().rglob("*") if ".tmp" in path.name]
+
+
+def test_the_last_lines_say_what_was_found_and_where(tracked: tuple[Project, str]) -> None:
+    project, out = tracked
+    found = out[out.index("what was found") :]
+    assert re.search(r"c1: L_I = -?\d\.\d{3} nats on fresh codes, H\(c1\) = 2\.303", found)
+    assert "error" in found
+    assert "k-means on pixels" in found
+    assert str(project.data("08_reporting/digits/report.html")) in found
+    assert the_run(project).info.run_id in found
+
+
+def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> None:
+    project, _ = tracked
+    run = the_run(project)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.lr_g"] == "0.001"
+    assert run.data.params["model.codes"] == "c1 categorical 10, c2 uniform -1 1, c3 uniform -1 1"
+    assert run.data.params["evaluation.samples"] == "200"
+    tags = run.data.tags
+    assert tags["dataset"] == "digits"
+    assert tags["environment"] == "smoke"
+    assert {"git_commit", "git_dirty", "data_sha256", "device", "version.torch"} <= tags.keys()
+    metrics = json.loads(project.data("08_reporting/digits/metrics.json").read_text())
+    for name, value in metrics.items():
+        assert run.data.metrics[f"eval/{name}"] == pytest.approx(value)
+    store = client(project)
+    curve = store.get_metric_history(run.info.run_id, "infogan/lower_bound.c1")
+    assert [point.step for point in curve] == [5, 10, 15, 20, 25, 30]
+    held_out = store.get_metric_history(run.info.run_id, "infogan/held_out.c1")
+    assert [point.step for point in held_out] == [0, 10, 20, 30]
+    names = {each.path for each in store.list_artifacts(run.info.run_id)}
+    assert {"report.html", "history.csv", "metrics.json", "figures"} <= names
+    figures = {each.path for each in store.list_artifacts(run.info.run_id, "figures")}
+    assert "figures/mutual_information.png" in figures
+
+
+def test_a_saved_model_rebuilds_itself_from_its_file_alone(tracked: tuple[Project, str]) -> None:
+    project, _ = tracked
+    path = project.data("06_models/digits/infogan.safetensors")
+    saved = WeightsDataset(str(path)).load()
+    model, networks = rebuild(saved.card, saved.arrays)
+    assert model.latent_size == 8 + 12
+    assert not networks.training
+    assert Training.model_validate(saved.card["training"]).iterations == 30
+
+
+def test_histories_have_a_row_for_the_untrained_model_and_one_an_iteration(
+    tracked: tuple[Project, str],
+) -> None:
+    project, _ = tracked
+    rows = RowsDataset(str(project.data("08_reporting/digits/history.csv"))).load()
+    assert rows.column("iteration").tolist() == list(range(31))
+    assert rows.rows[0][1] is None
+    assert abs(rows.column("held_out.c1")[0]) < 0.3
+
+
+def test_the_report_stands_alone_and_names_its_run(tracked: tuple[Project, str]) -> None:
+    project, _ = tracked
+    page = project.data("08_reporting/digits/report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert page.count('src="data:image/png;base64,') == 9
+    assert the_run(project).info.run_id in page
+    assert "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22" in page
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    tracked: tuple[Project, str], prepared: Project
+) -> None:
+    project, _ = tracked
+    for name in (
+        "05_model_input/digits/train_images.npy",
+        "06_models/digits/infogan.safetensors",
+        "06_models/digits/baseline.safetensors",
+        "07_model_output/digits/traversals.safetensors",
+        "08_reporting/digits/history.csv",
+        "08_reporting/digits/traversal_c1.png",
+    ):
+        assert project.data(name).read_bytes() == prepared.data(name).read_bytes(), name
+
+
+def test_mnist_runs_from_its_true_file_format(tiny_mnist: Project) -> None:
+    done = tiny_mnist.run("--pipeline=mnist")
+    assert done.returncode == 0, done.stderr
+    assert "Deprecat" not in done.stderr
+    for name in ARTIFACTS:
+        assert tiny_mnist.data(name.format(d="mnist")).stat().st_size > 0
+
+
+def test_a_variant_writes_only_below_its_own_data_root(prepared: Project) -> None:
+    assert {path.name for path in (prepared.folder / "data").iterdir()} == {"01_raw", "smoke"}

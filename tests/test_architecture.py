@@ -1,0 +1,207 @@
+"""The rules of the house, checked: who imports whom, what a command loads, how nodes look."""
+
+import ast
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kedro.pipeline import Pipeline
+
+from infogan.options import Options
+from infogan.pipeline_registry import DATASETS, register_pipelines
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "infogan"
+HEAVY = (
+    "torch",
+    "torchvision",
+    "mlflow",
+    "matplotlib",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "safetensors",
+)
+
+# What each module of the library may import from this package.
+LIBRARY = {
+    "errors": set(),
+    "files": set(),
+    "interrupts": set(),
+    "options": {"errors"},
+    "checkpoint": {"files"},
+    "codes": {"options"},
+    "networks": {"errors", "options"},
+    "information": {"codes", "networks"},
+    "training": {"codes", "networks", "options"},
+    "evaluation": {"codes", "networks"},
+    "figures": {"datasets.values", "options"},
+    "preprocessing": {"errors", "options"},
+    "report": {"options"},
+    "sources": {"errors", "files", "options"},
+}
+KEDRO_HALF = {
+    "tracking": set(),
+    "hooks": {"errors", "files", "options", "report", "tracking"},
+    "settings": {"hooks"},
+    "cli": {"errors"},
+    "__init__": set(),
+    "__main__": set(),
+    "pipelines.__init__": set(),
+    "pipeline_registry": {
+        f"pipelines.{stage}.pipeline"
+        for stage in ("ingestion", "training", "evaluation", "reporting")
+    },
+}
+DATASET_MODULES = {"errors", "files", "options", "sources", "datasets.values", "datasets.raw"}
+NODES_AT_TOP = {"options", "datasets.values", "errors", "tracking"}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Each imported module, and whether it is imported when the file itself is."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.If) and "TYPE_CHECKING" in ast.dump(outer.test)
+        for inner in ast.walk(outer)
+    }
+    inside = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef)
+        for inner in ast.walk(outer)
+    }
+    for found in ast.walk(tree):
+        if id(found) in typing_only:
+            continue
+        if isinstance(found, ast.Import):
+            for alias in found.names:
+                yield alias.name, id(found) not in inside
+        elif isinstance(found, ast.ImportFrom):
+            assert found.level == 0, f"{path}: imports are absolute"
+            for alias in found.names:
+                whole = f"{found.module}.{alias.name}"
+                is_module = (ROOT / "src" / Path(*whole.split("."))).with_suffix(".py").exists()
+                yield whole if is_module else str(found.module), id(found) not in inside
+
+
+def own(names: Iterator[tuple[str, bool]], *, top_only: bool = False) -> set[str]:
+    return {
+        name.removeprefix("infogan.")
+        for name, at_top in names
+        if name.startswith("infogan.") and (at_top or not top_only)
+    }
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_module_imports_only_what_its_place_allows(path: Path) -> None:
+    name = module_name(path)
+    used = own(imports(path))
+    if name in LIBRARY | KEDRO_HALF:
+        assert used <= (LIBRARY | KEDRO_HALF)[name]
+    elif name == "datasets.__init__":
+        assert all(module.startswith("datasets.") for module in used)
+    elif name.startswith("datasets."):
+        assert used <= DATASET_MODULES
+    elif name.endswith(".nodes"):
+        assert own(imports(path), top_only=True) <= NODES_AT_TOP
+        assert used <= NODES_AT_TOP | set(LIBRARY)
+    elif name.endswith(".pipeline"):
+        assert used == {name.removesuffix("pipeline") + "nodes"}
+    else:
+        assert name.endswith("__init__"), f"{name} has no place in the house: give it one here"
+        assert not used
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARY))
+def test_the_library_has_never_heard_of_kedro_or_mlflow(name: str) -> None:
+    roots = {module.partition(".")[0] for module, _ in imports(PACKAGE / f"{name}.py")}
+    assert not roots & {"kedro", "kedro_datasets", "mlflow", "dvc"}
+
+
+def test_only_tracking_imports_mlflow() -> None:
+    users = {
+        module_name(path)
+        for path in MODULES
+        if any(module.partition(".")[0] == "mlflow" for module, _ in imports(path))
+    }
+    assert users == {"tracking"}
+
+
+def test_the_registry_and_the_settings_load_no_heavy_library() -> None:
+    code = (
+        "import sys, infogan.settings, infogan.cli, infogan.datasets\n"
+        "from infogan.pipeline_registry import register_pipelines\n"
+        "register_pipelines()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def nodes() -> dict[str, typing.Any]:
+    return {node.name: node for pipe in register_pipelines().values() for node in pipe.nodes}
+
+
+@pytest.mark.parametrize("name", sorted(nodes()))
+def test_a_nodes_annotations_resolve_so_that_kedro_validates_its_parameters(name: str) -> None:
+    node = nodes()[name]
+    hints = typing.get_type_hints(node.func)
+    names = list(node.func.__annotations__)
+    for position, source in enumerate(node.inputs):
+        if source.startswith("params:"):
+            assert issubclass(hints[names[position]], Options)
+
+
+def test_every_dataset_has_the_same_stages_and_a_whole() -> None:
+    pipelines = register_pipelines()
+    for dataset in DATASETS:
+        stages = [
+            pipelines[f"{dataset}.{stage}"]
+            for stage in ("ingestion", "training", "evaluation", "reporting")
+        ]
+        assert set(pipelines[dataset].nodes) == set(sum(stages, Pipeline([])).nodes)
+    assert pipelines["__default__"] == pipelines["digits"]
+
+
+def test_datasets_of_equal_traits_have_equal_pipelines() -> None:
+    by_traits: dict[object, set[frozenset[str]]] = {}
+    pipelines = register_pipelines()
+    for dataset, traits in DATASETS.items():
+        names = frozenset(
+            node.name.removeprefix(f"{dataset}.") for node in pipelines[dataset].nodes
+        )
+        by_traits.setdefault(traits, set()).add(names)
+    assert all(len(each) == 1 for each in by_traits.values())
+
+
+def test_no_node_outside_evaluation_sees_a_label() -> None:
+    """Neither directly nor through what it is fed with: labels never reach training."""
+    for dataset in DATASETS:
+        pipelines = register_pipelines()
+        training = pipelines[f"{dataset}.training"]
+        ancestors = pipelines[dataset].to_outputs(f"{dataset}.model", f"{dataset}.baseline")
+        for node in ancestors.nodes:
+            assert f"{dataset}.labels" not in node.inputs
+        assert f"{dataset}.labels" not in training.inputs()
+
+
+def test_no_code_asks_which_dataset_it_serves() -> None:
+    for path in MODULES:
+        if module_name(path) in ("pipeline_registry", "datasets.__init__"):
+            continue
+        for found in ast.walk(ast.parse(path.read_text())):
+            if isinstance(found, ast.Compare):
+                texts = [n.value for n in ast.walk(found) if isinstance(n, ast.Constant)]
+                assert not set(texts) & set(DATASETS), f"{path}:{found.lineno}"

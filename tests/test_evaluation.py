@@ -1,0 +1,379 @@
+"""Q as a classifier, and traversals: against brute force, and by their own laws."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from infogan.codes import Categorical, LatentSpace, Uniform
+from infogan.evaluation import (
+    UNMATCHED,
+    category_probabilities,
+    cluster_pixels,
+    contingency,
+    error_rate,
+    judge,
+    match_majority,
+    match_one_to_one,
+    recalibrated,
+    sample_images,
+    traversal_values,
+    traverse,
+)
+from infogan.networks import Networks, build, to_pixels, to_uint8
+from infogan.options import CategoricalPrior, Model, UniformPrior
+
+PIXELS = (0.0, 1.0)
+
+
+@pytest.fixture
+def space(model: Model) -> LatentSpace:
+    return LatentSpace(model)
+
+
+@pytest.fixture
+def networks(model: Model) -> Networks:
+    """Batch-norm statistics other than 0 and 1, and weights large enough to see something."""
+    networks = build(model, (1, 8, 8), seed=0)
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            parameter.mul_(5)
+    networks.discriminator(networks.generator(torch.randn(50, model.latent_size)))
+    return networks
+
+
+def labels(count: int, classes: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, classes, count)
+
+
+# --- Matching ------------------------------------------------------------------------------------
+
+
+def test_a_contingency_table_counts_pairs() -> None:
+    categories, classes = labels(200, 4, 1), labels(200, 3, 2)
+    table = contingency(categories, classes, (4, 3))
+    for k, c in itertools.product(range(4), range(3)):
+        assert table[k, c] == np.sum((categories == k) & (classes == c))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("k", [2, 4, 6])
+def test_the_one_to_one_matching_is_the_best_of_all_permutations(k: int, seed: int) -> None:
+    table = np.random.default_rng(seed).integers(0, 50, (k, k))
+    matched = match_one_to_one(table)
+    assert sorted(matched) == list(range(k))
+    best = max(
+        sum(table[row, column] for row, column in enumerate(permutation))
+        for permutation in itertools.permutations(range(k))
+    )
+    assert table[np.arange(k), matched].sum() == best
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_more_categories_than_classes_the_rest_is_unmatched(seed: int) -> None:
+    table = np.random.default_rng(seed).integers(0, 50, (6, 4))
+    matched = match_one_to_one(table)
+    assert sorted(matched) == [UNMATCHED, UNMATCHED, 0, 1, 2, 3]
+    best = max(
+        sum(table[row, column] for column, row in enumerate(rows))
+        for rows in itertools.permutations(range(6), 4)
+    )
+    used = matched != UNMATCHED
+    assert table[used, matched[used]].sum() == best
+
+
+def test_with_fewer_categories_than_classes_every_category_is_matched() -> None:
+    matched = match_one_to_one(np.random.default_rng(0).integers(0, 50, (3, 5)))
+    assert UNMATCHED not in matched
+    assert len(set(matched)) == 3
+
+
+def test_an_unmatched_category_is_always_wrong() -> None:
+    categories = np.array([0, 0, 1, 2])
+    assert error_rate(np.array([0, UNMATCHED, 1]), categories, np.array([0, 0, 0, 1])) == 0.25
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_on_what_it_is_fitted_on_the_majority_is_at_least_as_right(seed: int) -> None:
+    categories, classes = labels(300, 6, seed), labels(300, 5, seed + 100)
+    table = contingency(categories, classes, (6, 5))
+    majority = error_rate(match_majority(table), categories, classes)
+    assert majority <= error_rate(match_one_to_one(table), categories, classes)
+    assert majority == 1 - table.max(axis=1).sum() / 300
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_categories_that_are_classes_by_other_names_are_perfect(seed: int) -> None:
+    names = np.random.default_rng(seed).permutation(10)
+    train, test = labels(500, 10, 1), labels(300, 10, 2)
+    found = judge({"train": (names[train], train), "test": (names[test], test)}, 10, 10)
+    assert found == {
+        "error_one_to_one": 0.0,
+        "error_majority": 0.0,
+        "error_one_to_one_test_fitted": 0.0,
+        "nmi": pytest.approx(1),
+        "ari": pytest.approx(1),
+        "classes_without_category": 0.0,
+    }
+
+
+def test_the_matching_is_fitted_on_train_and_judged_on_test() -> None:
+    train = (np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]))
+    test = (np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))  # the other way round
+    found = judge({"train": train, "test": test}, 2, 2)
+    assert found["error_one_to_one"] == 1
+    assert found["error_majority"] == 1
+    assert found["error_one_to_one_test_fitted"] == 0
+
+
+def test_one_category_for_all_names_one_class() -> None:
+    nothing = np.zeros(90, np.int64)
+    classes = np.repeat(np.arange(3), 30)
+    found = judge({"train": (nothing, classes), "test": (nothing, classes)}, 3, 3)
+    assert found["error_one_to_one"] == pytest.approx(2 / 3)
+    assert found["error_majority"] == pytest.approx(2 / 3)
+    assert found["nmi"] == pytest.approx(0)
+    assert found["ari"] == pytest.approx(0)
+    assert found["classes_without_category"] == 2
+
+
+def test_a_class_that_two_others_swallow_is_without_category() -> None:
+    # Categories 0 and 1 are both mostly class 0; class 1 is nowhere the majority.
+    categories = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    classes = np.array([0, 0, 1, 0, 0, 1, 2, 2, 2])
+    found = judge({"train": (categories, classes), "test": (categories, classes)}, 3, 3)
+    assert found["classes_without_category"] == 1
+    assert found["error_majority"] == pytest.approx(2 / 9)
+    assert found["error_one_to_one"] == pytest.approx(3 / 9)
+
+
+# --- Q on images ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 28, 100])
+def test_probabilities_do_not_depend_on_the_batch(
+    model: Model,
+    networks: Networks,
+    space: LatentSpace,
+    images: np.ndarray,
+    batch_size: int,
+) -> None:
+    found = category_probabilities(networks.discriminator, space, images, PIXELS, batch_size)
+    _, outputs = networks.discriminator.eval()(to_pixels(torch.from_numpy(images), PIXELS))
+    assert list(found) == ["c1"]
+    torch.testing.assert_close(found["c1"], outputs[:, :3].softmax(dim=1))
+    torch.testing.assert_close(found["c1"].sum(dim=1), torch.ones(28))
+
+
+def inputs_of(module: nn.Module, action: Callable[[], object]) -> list[Tensor]:
+    seen: list[Tensor] = []
+    with module.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())):
+        action()
+    return seen
+
+
+def test_recalibration_leaves_the_original_untouched(
+    networks: Networks, images: np.ndarray
+) -> None:
+    d = networks.discriminator.train()
+    before = {name: value.clone() for name, value in d.state_dict().items()}
+    momenta = [m.momentum for m in d.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    calibrated = recalibrated(d, images, PIXELS, 7)
+    for name, value in d.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(module.training for module in d.modules())
+    assert momenta == [0.1] * len(momenta)
+    assert not any(module.training for module in calibrated.modules())
+    for (name, mine), (_, theirs) in zip(
+        calibrated.named_parameters(), d.named_parameters(), strict=True
+    ):
+        assert torch.equal(mine, theirs), name
+        assert mine is not theirs
+
+
+def test_recalibrated_statistics_are_those_of_the_images(
+    networks: Networks, images: np.ndarray
+) -> None:
+    d = networks.discriminator
+    pixels = to_pixels(torch.from_numpy(images), PIXELS)
+    calibrated = recalibrated(d, images, PIXELS, len(images))
+    for of, name in (("trunk", 3), ("q_head", 2)):
+        original, norm = getattr(d, of)[name], getattr(calibrated, of)[name]
+        assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+        # In one batch of everything, what a layer is given in training mode is what counts.
+        (given,) = inputs_of(original, lambda: d.train()(pixels))
+        axes = [axis for axis in range(given.ndim) if axis != 1]
+        torch.testing.assert_close(norm.running_mean, given.mean(dim=axes))
+        torch.testing.assert_close(norm.running_var, given.var(dim=axes, correction=1))
+
+
+def test_recalibrated_statistics_are_a_plain_average_over_batches(
+    networks: Networks, images: np.ndarray
+) -> None:
+    calibrated = recalibrated(networks.discriminator, images, PIXELS, 7)
+    pixels = to_pixels(torch.from_numpy(images), PIXELS)
+    trunk = networks.discriminator.trunk
+    given = trunk[:3](pixels)  # no batch norm before it, so batches do not matter
+    torch.testing.assert_close(calibrated.trunk[3].running_mean, given.mean(dim=(0, 2, 3)))
+
+
+def test_an_incomplete_last_batch_does_not_weigh_more(
+    networks: Networks, images: np.ndarray
+) -> None:
+    bright = np.concatenate([images[:24], np.full((4, 1, 8, 8), 255, np.uint8)])
+    whole = recalibrated(networks.discriminator, images[:24], PIXELS, 8)
+    found = recalibrated(networks.discriminator, bright, PIXELS, 8)
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name])
+
+
+def test_fewer_images_than_a_batch_recalibrate_too(networks: Networks, images: np.ndarray) -> None:
+    few = recalibrated(networks.discriminator, images[:5], PIXELS, 100)
+    same = recalibrated(networks.discriminator, images[:5], PIXELS, 5)
+    assert torch.equal(few.trunk[3].running_mean, same.trunk[3].running_mean)
+
+
+# --- k-means -------------------------------------------------------------------------------------
+
+
+def test_k_means_finds_well_separated_images() -> None:
+    random = np.random.default_rng(0)
+    classes = random.integers(0, 2, 60)
+    images = (200 * classes[:, None, None, None] + random.integers(0, 50, (60, 1, 4, 4))).astype(
+        np.uint8
+    )
+    train, test = cluster_pixels(images[:40], images[40:], clusters=2, restarts=1, seed=0)
+    found = judge({"train": (train, classes[:40]), "test": (test, classes[40:])}, 2, 2)
+    assert found["error_one_to_one"] == 0
+
+
+def test_k_means_of_one_seed_is_the_same() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 1, 4, 4), dtype=np.uint8)
+    first = cluster_pixels(images[:40], images[40:], 5, 1, seed=3)
+    again = cluster_pixels(images[:40], images[40:], 5, 1, seed=3)
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# --- Traversals ----------------------------------------------------------------------------------
+
+
+def code(low: float, high: float, dim: int = 1) -> Uniform:
+    return Uniform(UniformPrior("c", low, high, dim), "learned")
+
+
+def test_limits_count_from_the_middle_in_half_widths() -> None:
+    np.testing.assert_allclose(traversal_values(code(-1, 1), 5, (-2, 2)), [-2, -1, 0, 1, 2])
+    np.testing.assert_allclose(traversal_values(code(0, 4), 5, (-2, 2)), [-2, 0, 2, 4, 6])
+    np.testing.assert_allclose(traversal_values(code(0, 4), 3, (-1, 1)), [0, 2, 4])
+
+
+def test_a_category_takes_all_its_values_whatever_the_columns() -> None:
+    categorical = Categorical(CategoricalPrior("c", 7))
+    assert traversal_values(categorical, 3, (-2, 2)).tolist() == list(range(7))
+
+
+ROWS, COLUMNS = 4, 6
+
+
+class Recorder(nn.Module):
+    """A generator that keeps what it is given, and draws black images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, latent: Tensor) -> Tensor:
+        self.seen.append(latent)
+        return torch.zeros(len(latent), 1, 8, 8)
+
+
+def random(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def panels(space: LatentSpace) -> dict[str, Tensor]:
+    """The latent vectors (rows, values, L) of every panel."""
+    recorder = Recorder()
+    shown, _ = traverse(recorder, space, ROWS, COLUMNS, (-2, 2), PIXELS, random())  # type: ignore[arg-type]
+    grids = [latent.unflatten(0, (ROWS, -1)) for latent in recorder.seen]
+    return dict(zip(shown, grids, strict=True))
+
+
+VARIED = {"c1": [4, 5, 6], "c2": [7], "c3_0": [8], "c3_1": [9]}
+
+
+def test_there_is_a_panel_for_every_code_and_dimension(panels: dict[str, Tensor]) -> None:
+    assert list(panels) == list(VARIED)
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_along_a_row_one_code_varies_and_nothing_else(
+    panels: dict[str, Tensor], name: str
+) -> None:
+    grid = panels[name]
+    others = [column for column in range(10) if column not in VARIED[name]]
+    assert torch.equal(grid[:, :, others], grid[:, :1, others].expand(-1, grid.shape[1], -1))
+    assert len(torch.unique(grid[0, :, VARIED[name]], dim=0)) == grid.shape[1]
+    # Down a column it is the other way round.
+    varied = grid[:, :, VARIED[name]]
+    assert torch.equal(varied, varied[:1].expand(ROWS, -1, -1))
+    assert len(torch.unique(grid[:, 0, :4], dim=0)) == ROWS
+
+
+def test_all_panels_show_the_same_rows(panels: dict[str, Tensor], space: LatentSpace) -> None:
+    latent = space.sample(ROWS, random())
+    for name, grid in panels.items():
+        others = [column for column in range(10) if column not in VARIED[name]]
+        assert torch.equal(grid[:, 0, others], latent[:, others])
+
+
+def test_the_categorical_panel_shows_every_category_once(panels: dict[str, Tensor]) -> None:
+    assert torch.equal(panels["c1"][0, :, 4:7], torch.eye(3))
+
+
+def test_the_continuous_panels_show_their_values(panels: dict[str, Tensor]) -> None:
+    torch.testing.assert_close(panels["c2"][0, :, 7], torch.linspace(-2, 2, COLUMNS))
+    torch.testing.assert_close(panels["c3_1"][0, :, 9], torch.linspace(-2, 6, COLUMNS))
+
+
+def test_a_traversal_is_the_generator_in_eval_mode(
+    networks: Networks, space: LatentSpace, panels: dict[str, Tensor]
+) -> None:
+    generator = networks.generator
+    shown, values = traverse(generator, space, ROWS, COLUMNS, (-2, 2), PIXELS, random())
+    assert {name: panel.shape for name, panel in shown.items()} == {
+        "c1": (ROWS, 3, 1, 8, 8),
+        **{name: (ROWS, COLUMNS, 1, 8, 8) for name in ("c2", "c3_0", "c3_1")},
+    }
+    generator.eval()
+    with torch.no_grad():
+        for name, panel in shown.items():
+            assert panel.dtype == np.uint8
+            assert len(values[name]) == panel.shape[1]
+            for row in range(ROWS):
+                expected = to_uint8(generator(panels[name][row]), PIXELS).numpy().astype(int)
+                # Rounding may fall to either side where batches differ.
+                assert np.abs(panel[row].astype(int) - expected).max() <= 1
+
+
+def test_the_values_of_a_traversal_are_those_of_its_code(
+    networks: Networks, space: LatentSpace
+) -> None:
+    _, values = traverse(networks.generator, space, 1, 3, (-2, 2), PIXELS, random())
+    assert values == {"c1": [0, 1, 2], "c2": [-2, 0, 2], "c3_0": [-2, 2, 6], "c3_1": [-2, 2, 6]}
+
+
+def test_samples_are_random_images_of_a_seed(networks: Networks, space: LatentSpace) -> None:
+    first = sample_images(networks.generator, space, 9, PIXELS, random(1))
+    assert first.shape == (9, 1, 8, 8)
+    assert first.dtype == np.uint8
+    again = sample_images(networks.generator, space, 9, PIXELS, random(1))
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique(first, axis=0)) == 9
+    assert math.prod(first.shape) == 9 * 64

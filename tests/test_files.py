@@ -1,0 +1,104 @@
+"""Files are whole or not there."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infogan.files import atomic, sha256
+
+
+def test_the_content_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder" / "a.txt"
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert [found.name for found in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_the_old_file_stays_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_exception_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_file_lies_beside_the_other_and_ends_like_it(tmp_path: Path) -> None:
+    with atomic(tmp_path / "a.npy") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".npy"
+        assert temporary.name.startswith(".")
+
+
+def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with atomic(path) as first, atomic(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the last to end
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077, 0o002])
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int) -> None:
+    with umask(mask):
+        (tmp_path / "ordinary.txt").write_text("a")
+        with atomic(tmp_path / "atomic.txt") as temporary:
+            temporary.write_text("a")
+        assert os.umask(mask) == mask  # reading it has not changed it
+    modes = [
+        stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ordinary.txt", "atomic.txt")
+    ]
+    assert modes[0] == modes[1] == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("size", [0, 3, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_the_hash_is_that_of_the_whole_content(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "a").write_bytes(content)
+    assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()

@@ -1,0 +1,459 @@
+"""Networks of layer lines: the paper's sizes, TensorFlow's padding, the published start."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
+
+from infogan.errors import UserError
+from infogan.networks import (
+    Networks,
+    build,
+    initialise,
+    rebuild,
+    to_arrays,
+    to_pixels,
+    to_uint8,
+)
+from infogan.options import CategoricalPrior, Model, UniformPrior
+
+# torch says once a process that an even kernel may cost a padded copy.
+padded_copy = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+
+# --- The paper's five experiments (Tables 1-4 and 6) ---------------------------------------------
+
+SVHN = {
+    "generator": [
+        "fc 2x2x448 bn relu",
+        "upconv 256 s2 bn relu",
+        "upconv 128 s2 relu",
+        "upconv 64 s2 relu",
+        "upconv 3 s2 tanh",
+    ],
+    "trunk": ["conv 64 s2 lrelu", "conv 128 s2 bn lrelu", "conv 256 s2 bn lrelu"],
+    "q_head": ["fc 128 bn lrelu"],
+    "pixel_range": [-1.0, 1.0],
+}
+EXPERIMENTS: dict[str, dict[str, Any]] = {
+    "svhn": {
+        **SVHN,
+        "noise": "uniform 124",
+        "codes": [f"c{i} categorical 10" for i in range(4)]
+        + [f"c{i} uniform -1 1" for i in range(4, 8)],
+    },
+    "celeba": {
+        **SVHN,
+        "noise": "uniform 128",
+        "codes": [f"c{i} categorical 10" for i in range(10)],
+    },
+    "faces": {
+        "noise": "uniform 128",
+        "codes": [f"c{i} uniform -1 1" for i in range(5)],
+        "generator": [
+            "fc 1024 bn relu",
+            "fc 8x8x128 bn relu",
+            "upconv 64 s2 bn relu",
+            "upconv 1 s2 sigmoid",
+        ],
+        "trunk": ["conv 64 s2 lrelu", "conv 128 s2 bn lrelu", "fc 1024 bn lrelu"],
+        "q_head": [],
+        "pixel_range": [0.0, 1.0],
+    },
+    "chairs": {
+        "noise": "uniform 128",
+        "codes": [*(f"c{i} categorical 20" for i in range(3)), "c3 uniform -1 1"],
+        "generator": [
+            "fc 1024 bn relu",
+            "fc 8x8x256 bn relu",
+            "upconv 256 bn relu",
+            "upconv 256 bn relu",
+            "upconv 128 s2 bn relu",
+            "upconv 64 s2 bn relu",
+            "upconv 1 s2 sigmoid",
+        ],
+        "trunk": [
+            "conv 64 s2 lrelu",
+            "conv 128 s2 bn lrelu",
+            "conv 256 s2 bn lrelu",
+            "conv 256 bn lrelu",
+            "conv 256 bn lrelu",
+            "fc 1024 bn lrelu",
+        ],
+        "q_head": [],
+        "pixel_range": [0.0, 1.0],
+    },
+}
+# image shape, generator input, Q outputs, parameters of (G, trunk, D head, Q head)
+SIZES = {
+    "mnist": ((1, 28, 28), 74, 14, (6_652_481, 6_558_144, 1_025, 133_262)),
+    "svhn": ((3, 32, 32), 168, 48, (2_800_835, 659_648, 4_097, 530_864)),
+    "celeba": ((3, 32, 32), 228, 100, (2_908_355, 659_648, 4_097, 537_572)),
+    "faces": ((1, 32, 32), 133, 10, (8_684_737, 8_524_224, 1_025, 10_250)),
+    "chairs": ((1, 64, 64), 189, 62, (19_778_625, 19_536_576, 1_025, 63_550)),
+}
+# H(c) of the categorical and of the continuous codes
+ENTROPIES = {
+    "mnist": (math.log(10), 2 * math.log(2)),
+    "svhn": (4 * math.log(10), 4 * math.log(2)),
+    "celeba": (10 * math.log(10), 0.0),
+    "faces": (0.0, 5 * math.log(2)),
+    "chairs": (3 * math.log(20), math.log(2)),
+}
+
+
+@pytest.fixture
+def experiment(mnist: dict[str, Any], make_model: Callable[..., Model]) -> Callable[..., Model]:
+    """The model of one experiment of the paper."""
+
+    def make(name: str) -> Model:
+        return make_model(**(mnist["model"] if name == "mnist" else EXPERIMENTS[name]))
+
+    return make
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@padded_copy
+@pytest.mark.parametrize("name", SIZES)
+def test_the_papers_networks_have_the_papers_sizes(
+    experiment: Callable[..., Model], name: str
+) -> None:
+    model = experiment(name)
+    image_shape, latent_size, q_outputs, counts = SIZES[name]
+    assert model.latent_size == latent_size
+    assert model.q_outputs == q_outputs
+    model.check_image_shape(image_shape)
+    with torch.device("meta"):
+        networks = Networks(model, image_shape)
+        images = networks.generator(torch.empty(2, latent_size))
+        d_logit, outputs = networks.discriminator(images)
+    assert images.shape == (2, *image_shape)
+    assert d_logit.shape == (2,)
+    assert outputs.shape == (2, q_outputs)
+    d = networks.discriminator
+    parts = (networks.generator, d.trunk, d.d_head, d.q_head)
+    assert tuple(parameters(part) for part in parts) == counts
+    assert parameters(networks) == sum(counts)
+
+
+@pytest.mark.parametrize("name", ENTROPIES)
+def test_the_papers_codes_have_the_papers_entropies(
+    experiment: Callable[..., Model], name: str
+) -> None:
+    codes = experiment(name).codes
+    categorical = sum(code.entropy for code in codes if isinstance(code, CategoricalPrior))
+    continuous = sum(code.entropy for code in codes if isinstance(code, UniformPrior))
+    assert (categorical, continuous) == pytest.approx(ENTROPIES[name], rel=1e-12)
+
+
+# --- Convolutions --------------------------------------------------------------------------------
+
+
+def layer(line: str, image_shape: tuple[int, int, int], make: Callable[..., Model]) -> nn.Module:
+    """One convolution, as a network makes it of its line, without bias."""
+    trunk = Networks(make(trunk=[line]), image_shape).discriminator.trunk
+    convolution = trunk[0]
+    assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d)
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+    return trunk
+
+
+def same_padding(size: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's SAME: enough for ceil(size / stride) outputs, the odd one at the end."""
+    total = (math.ceil(size / stride) - 1) * stride + 4 - size
+    return total // 2, total - total // 2
+
+
+@padded_copy
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_pads_as_tensorflow_does(
+    make_model: Callable[..., Model], float64: None, stride: int
+) -> None:
+    convolution = layer(f"conv 5 s{stride}", (3, 8, 6), make_model)
+    images = torch.randn(2, 3, 8, 6)
+    padding = (*same_padding(6, stride), *same_padding(8, stride))
+    expected = conv2d(pad(images, padding), convolution[0].weight, stride=stride)  # type: ignore[index]
+    torch.testing.assert_close(convolution(images), expected)
+
+
+def test_a_convolution_of_stride_1_pads_1_before_and_2_after() -> None:
+    assert same_padding(8, 1) == (1, 2)
+
+
+@padded_copy
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_upconvolution_is_the_adjoint_of_a_convolution(
+    make_model: Callable[..., Model], float64: None, stride: int
+) -> None:
+    convolution = layer(f"conv 5 s{stride}", (3, 8, 6), make_model)
+    upconvolution = layer(f"upconv 3 s{stride}", (5, 8 // stride, 6 // stride), make_model)
+    # (out, in, 4, 4) of a convolution is (in, out, 4, 4) of its transpose.
+    upconvolution[0].weight = convolution[0].weight  # type: ignore[index]
+    for _ in range(5):
+        x, y = torch.randn(1, 3, 8, 6), torch.randn(1, 5, 8 // stride, 6 // stride)
+        down, up = convolution(x), upconvolution(y)
+        assert down.shape == y.shape
+        assert up.shape == x.shape
+        torch.testing.assert_close((down * y).sum(), (x * up).sum())
+
+
+# --- Order of modules and behaviour --------------------------------------------------------------
+
+
+@pytest.fixture
+def networks(model: Model) -> Networks:
+    return build(model, (1, 8, 8), seed=0)
+
+
+def test_a_layer_comes_before_batch_norm_and_that_before_its_activation(
+    make_model: Callable[..., Model],
+) -> None:
+    model = make_model(trunk=["conv 6 s2 bn lrelu", "fc 5 bn relu"])
+    trunk = Networks(model, (1, 8, 8)).discriminator.trunk
+    expected = [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+    expected += [nn.Flatten, nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    assert [type(module) for module in trunk] == expected
+
+
+def test_a_fully_connected_layer_normalises_its_units_before_it_opens(networks: Networks) -> None:
+    kinds = [type(module) for module in networks.generator.layers[:2]]
+    assert kinds == [nn.Linear, nn.BatchNorm1d]
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.01])
+def test_the_leaky_slope_is_the_models(make_model: Callable[..., Model], slope: float) -> None:
+    networks = Networks(make_model(leaky_slope=slope), (1, 8, 8))
+    leaky = [module for module in networks.modules() if isinstance(module, nn.LeakyReLU)]
+    assert len(leaky) == 3
+    assert {module.negative_slope for module in leaky} == {slope}
+
+
+def test_every_layer_has_a_bias(networks: Networks) -> None:
+    layers = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    assert all(m.bias is not None for m in networks.modules() if isinstance(m, layers))
+
+
+def test_d_and_q_share_their_trunk(networks: Networks) -> None:
+    d = networks.discriminator.eval()
+    images = torch.rand(5, 1, 8, 8)
+    features = d.trunk(images)
+    logit, outputs = d(images)
+    assert torch.equal(logit, d.d_logit(features))
+    assert torch.equal(outputs, d.q_outputs(features))
+
+
+def test_q_emits_logits_and_no_probabilities(networks: Networks) -> None:
+    _, outputs = networks.discriminator.eval()(torch.rand(5, 1, 8, 8))
+    assert (outputs[:, :3] < 0).any()
+    assert ((outputs[:, :3].sum(dim=1) - 1).abs() > 0.1).all()
+    assert isinstance(networks.discriminator.q_head[-1], nn.Linear)
+    assert isinstance(networks.discriminator.d_head[-1], nn.Linear)
+
+
+@pytest.mark.parametrize(("last", "pixel_range"), [("sigmoid", (0.0, 1.0)), ("tanh", (-1.0, 1.0))])
+def test_the_generators_pixels_fill_the_models_range(
+    make_model: Callable[..., Model], last: str, pixel_range: tuple[float, float]
+) -> None:
+    model = make_model(generator=[f"fc 8x8x1 {last}"], pixel_range=pixel_range)
+    images = build(model, (1, 8, 8), seed=0).generator(1e4 * torch.randn(20, model.latent_size))
+    assert (images.min().item(), images.max().item()) == pixel_range
+
+
+def test_in_eval_mode_a_latent_gives_the_same_image_in_any_batch(
+    model: Model, networks: Networks, float64: None
+) -> None:
+    networks = networks.double()
+    networks.train()
+    networks.generator(torch.randn(50, model.latent_size))  # statistics other than 0 and 1
+    generator = networks.generator.eval()
+    latents = torch.randn(20, model.latent_size)
+    together = generator(latents)
+    for i in range(20):
+        torch.testing.assert_close(generator(latents[i : i + 1]), together[i : i + 1])
+    strange = torch.cat([latents[:1], 100 * torch.randn(7, model.latent_size)])
+    torch.testing.assert_close(generator(strange)[0], together[0])
+
+
+# --- Initialisation ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(make_model: Callable[..., Model]) -> Networks:
+    """Layers of every kind with enough weights for statistics."""
+    model = make_model(
+        generator=["fc 4x4x128 bn relu", "upconv 64 s2 bn relu", "upconv 1 s1 sigmoid"],
+        trunk=["conv 64 s2 bn lrelu", "conv 128 s2 bn lrelu", "fc 1024 bn lrelu"],
+    )
+    return build(model, (1, 8, 8), seed=3)
+
+
+def weights(networks: Networks, *kinds: type[nn.Module]) -> Iterator[Tensor]:
+    for module in networks.modules():
+        if isinstance(module, kinds):
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            yield weight.detach().flatten()
+
+
+# Standard deviation of a standard normal cut at two sigma, relative to the whole.
+_DENSITY = math.exp(-2) / math.sqrt(2 * math.pi)
+TRUNCATED = math.sqrt(1 - 4 * _DENSITY / math.erf(2 / math.sqrt(2)))
+
+
+def test_convolutions_start_from_a_truncated_normal(large: Networks) -> None:
+    values = torch.cat(list(weights(large, nn.Conv2d)))
+    assert values.abs().max() <= 0.04
+    assert values.abs().max() > 0.0399
+    assert values.mean().item() == pytest.approx(0, abs=5 * 0.02 / math.sqrt(len(values)))
+    assert values.std().item() == pytest.approx(0.02 * TRUNCATED, rel=5 / math.sqrt(len(values)))
+
+
+@pytest.mark.parametrize("kind", [nn.ConvTranspose2d, nn.Linear])
+def test_other_layers_start_from_a_normal(large: Networks, kind: type[nn.Module]) -> None:
+    values = torch.cat(list(weights(large, kind)))
+    assert values.abs().max() > 0.06
+    assert values.mean().item() == pytest.approx(0, abs=5 * 0.02 / math.sqrt(len(values)))
+    assert values.std().item() == pytest.approx(0.02, rel=5 / math.sqrt(len(values)))
+
+
+def test_batch_norm_starts_near_1(large: Networks) -> None:
+    values = torch.cat(list(weights(large, nn.BatchNorm1d, nn.BatchNorm2d)))
+    assert values.mean().item() == pytest.approx(1, abs=5 * 0.02 / math.sqrt(len(values)))
+    assert values.std().item() == pytest.approx(0.02, rel=5 / math.sqrt(len(values)))
+
+
+def test_all_biases_start_at_0(large: Networks) -> None:
+    biases = [value for name, value in large.named_parameters() if name.endswith("bias")]
+    assert biases
+    assert all(torch.equal(bias, torch.zeros_like(bias)) for bias in biases)
+
+
+def test_the_same_seed_gives_the_same_weights(model: Model) -> None:
+    torch.manual_seed(1)
+    first = to_arrays(build(model, (1, 8, 8), seed=5))
+    torch.manual_seed(2)
+    again = to_arrays(build(model, (1, 8, 8), seed=5))
+    other = to_arrays(build(model, (1, 8, 8), seed=6))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, again[name])
+    differ = {name for name in first if not np.array_equal(first[name], other[name])}
+    assert differ == {name for name in first if name.endswith(".weight")}
+
+
+def test_initialising_draws_every_weight_anew(networks: Networks) -> None:
+    before = {name: value.clone() for name, value in networks.named_parameters()}
+    initialise(networks, torch.Generator().manual_seed(9))
+    for name, value in networks.named_parameters():
+        assert torch.equal(value, before[name]) == name.endswith("bias")
+
+
+# --- Pixels --------------------------------------------------------------------------------------
+
+RANGES = [(0.0, 1.0), (-1.0, 1.0)]
+
+
+@pytest.mark.parametrize("pixel_range", RANGES)
+def test_every_pixel_value_survives_the_way_to_floats_and_back(
+    pixel_range: tuple[float, float],
+) -> None:
+    values = torch.arange(256, dtype=torch.uint8)
+    floats = to_pixels(values, pixel_range)
+    assert (floats.min().item(), floats.max().item()) == pytest.approx(pixel_range, abs=1e-6)
+    assert floats.dtype == torch.float32
+    assert torch.equal(to_uint8(floats, pixel_range), values)
+
+
+@pytest.mark.parametrize("pixel_range", RANGES)
+def test_pixels_are_rounded_to_the_nearest_value_and_cut_at_the_ends(
+    pixel_range: tuple[float, float],
+) -> None:
+    low, high = pixel_range
+    step = (high - low) / 255
+    near = [low + 0.4 * step, low + 0.6 * step, high - 0.6 * step]
+    floats = torch.tensor([low - 1, *near, high + 1])
+    expected = torch.tensor([0, 0, 1, 254, 255], dtype=torch.uint8)
+    assert torch.equal(to_uint8(floats, pixel_range), expected)
+
+
+def test_converting_pixels_leaves_its_input_alone() -> None:
+    floats, values = torch.rand(9), torch.arange(9, dtype=torch.uint8)
+    before = floats.clone()
+    to_uint8(floats, (0.0, 1.0))
+    to_pixels(values, (-1.0, 1.0))
+    assert torch.equal(floats, before)
+    assert torch.equal(values, torch.arange(9, dtype=torch.uint8))
+
+
+# --- A saved model -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def card(model: Model) -> dict[str, Any]:
+    return {"model": model.model_dump(mode="json"), "image_shape": [1, 8, 8]}
+
+
+def test_a_saved_model_rebuilds_itself(
+    model: Model, networks: Networks, card: dict[str, Any]
+) -> None:
+    networks.generator(torch.randn(30, model.latent_size))  # statistics other than 0 and 1
+    rebuilt_model, rebuilt = rebuild(card, to_arrays(networks))
+    assert rebuilt_model == model
+    assert not any(module.training for module in rebuilt.modules())
+    expected = networks.state_dict()
+    assert list(rebuilt.state_dict()) == list(expected)
+    for name, value in rebuilt.state_dict().items():
+        assert torch.equal(value, expected[name])
+    latents = torch.randn(5, model.latent_size)
+    assert torch.equal(rebuilt.generator(latents), networks.eval().generator(latents))
+
+
+def test_a_rebuilt_model_owns_its_weights(networks: Networks, card: dict[str, Any]) -> None:
+    arrays = {name: value.copy() for name, value in to_arrays(networks).items()}
+    _, rebuilt = rebuild(card, arrays)
+    arrays["generator.layers.0.weight"][:] = 0
+    assert (rebuilt.generator.layers[0].weight != 0).all()
+
+
+def test_a_model_of_read_only_arrays_is_rebuilt(networks: Networks, card: dict[str, Any]) -> None:
+    arrays = {name: value.copy() for name, value in to_arrays(networks).items()}
+    for array in arrays.values():
+        array.setflags(write=False)
+    rebuild(card, arrays)
+
+
+def test_every_missing_array_is_named(networks: Networks, card: dict[str, Any]) -> None:
+    arrays = to_arrays(networks)
+    for name in arrays:
+        rest = {other: value for other, value in arrays.items() if other != name}
+        with pytest.raises(UserError, match=rf"array {name} is missing, .*not whole"):
+            rebuild(card, rest)
+
+
+def test_an_array_of_another_shape_is_named(networks: Networks, card: dict[str, Any]) -> None:
+    name = "discriminator.d_head.1.weight"
+    arrays = {**to_arrays(networks), name: np.zeros((1, 3), np.float32)}
+    with pytest.raises(UserError, match=rf"array {name} is \(1, 3\), .* needs \(1, 32\)"):
+        rebuild(card, arrays)
+
+
+@pytest.mark.parametrize("key", ["model", "image_shape"])
+def test_a_card_that_lacks_something_is_refused(
+    networks: Networks, card: dict[str, Any], key: str
+) -> None:
+    del card[key]
+    with pytest.raises(UserError, match=f"card cannot be understood: '{key}'"):
+        rebuild(card, to_arrays(networks))
+
+
+def test_a_card_of_a_bad_model_is_refused(networks: Networks, card: dict[str, Any]) -> None:
+    card["model"]["trunk"] = ["pool 4"]
+    with pytest.raises(UserError, match=r"card cannot be understood: .*unknown layer 'pool 4'"):
+        rebuild(card, to_arrays(networks))

@@ -1,0 +1,453 @@
+"""What may be written is understood; what may not is refused in a sentence that helps."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infogan.errors import UserError
+from infogan.options import (
+    BLOCKS,
+    CategoricalPrior,
+    Data,
+    Evaluation,
+    Layer,
+    Model,
+    Noise,
+    Reporting,
+    Source,
+    Training,
+    Transform,
+    UniformPrior,
+    check_blocks,
+    fingerprint,
+    flatten,
+    parse_code,
+    parse_noise,
+    parse_slice,
+    parse_transform,
+    shapes,
+)
+
+ROOT = Path(__file__).parents[1]
+DATA = {"shape": [1, 8, 8], "transforms": [], "train": "all[0:20]", "test": "all[20:28]"}
+
+
+# --- Parameter files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mnist", "digits"])
+def test_the_parameter_files_are_valid(name: str) -> None:
+    path = ROOT / "conf" / "base" / f"parameters_{name}.yml"
+    blocks = yaml.safe_load(path.read_text())[name]
+    assert list(blocks) == list(BLOCKS)
+    read = {key: BLOCKS[key].model_validate(blocks[key]) for key in BLOCKS}
+    check_blocks(read["data"], read["model"], read["training"])  # type: ignore[arg-type]
+
+
+def test_the_published_codes_settings_are_valid(mnist: dict[str, Any]) -> None:
+    path = ROOT / "conf" / "official" / "parameters_mnist.yml"
+    changes = yaml.safe_load(path.read_text())["mnist"]
+    blocks = {key: {**mnist[key], **changes.get(key, {})} for key in mnist}
+    model = Model.model_validate(blocks["model"])
+    data = Data.model_validate(blocks["data"])
+    training = Training.model_validate(blocks["training"])
+    check_blocks(data, model, training)
+    assert model.spread == "fixed"
+    assert data.train.count == 55_000
+    assert training.lambda_categorical == training.lambda_continuous == 1
+
+
+def test_a_block_survives_its_own_dump(model: Model, training: Training) -> None:
+    assert Model.model_validate(model.model_dump(mode="json")) == model
+    assert Training.model_validate(training.model_dump(mode="json")) == training
+
+
+def test_a_block_cannot_be_changed(training: Training) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        training.seed = 1  # type: ignore[misc]
+
+
+# --- The languages -------------------------------------------------------------------------------
+
+LAYERS = [
+    "fc 1024 bn relu",
+    "fc 7x9x128 bn relu",
+    "fc 3",
+    "conv 64 s2 lrelu",
+    "conv 64 s1 bn tanh",
+    "upconv 64 s2 bn relu",
+    "upconv 1 s1 sigmoid",
+]
+
+
+@pytest.mark.parametrize("line", LAYERS)
+def test_a_layer_line_reads_back_as_it_was_written(line: str) -> None:
+    assert str(Layer.parse(line)) == line
+    assert Layer.parse(Layer.parse(line)) == Layer.parse(line)
+
+
+def test_a_layer_line_means_what_the_paper_prints() -> None:
+    assert Layer.parse("fc 7x9x128 bn relu") == Layer("fc", (128, 7, 9), 1, True, "relu")
+    assert Layer.parse("conv 64 s2 lrelu") == Layer("conv", (64,), 2, False, "lrelu")
+    assert Layer.parse("conv 64 lrelu") == Layer("conv", (64,), 1, False, "lrelu")
+
+
+def test_layers_change_shapes_as_convolutions_do() -> None:
+    lines = ["fc 3x5x8", "upconv 4 s2", "upconv 3 s1", "conv 2 s1", "conv 7 s2", "fc 9"]
+    layers = [Layer.parse(line) for line in lines]
+    expected = [(6,), (8, 3, 5), (4, 6, 10), (3, 6, 10), (2, 6, 10), (7, 3, 5), (9,)]
+    assert shapes(layers, (6,)) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("c1 categorical 10", CategoricalPrior("c1", 10)),
+        ("c2 uniform -1 1", UniformPrior("c2", -1.0, 1.0, 1)),
+        ("angle uniform 0.25 3.5 x2", UniformPrior("angle", 0.25, 3.5, 2)),
+    ],
+)
+def test_a_code_line_reads_back_as_it_was_written(line: str, value: object) -> None:
+    assert parse_code(line) == value
+    assert str(parse_code(line)) == line
+    assert parse_code(parse_code(line)) == value
+
+
+@pytest.mark.parametrize("line", ["uniform 62", "normal 3"])
+def test_a_noise_line_reads_back_as_it_was_written(line: str) -> None:
+    assert str(parse_noise(line)) == line
+    assert parse_noise(parse_noise(line)) == Noise(*_noise(line))  # type: ignore[arg-type]
+
+
+def _noise(line: str) -> tuple[str, int]:
+    distribution, size = line.split()
+    return distribution, int(size)
+
+
+@pytest.mark.parametrize("line", ["center_crop 108x90", "resize 32x16", "grayscale"])
+def test_a_transform_line_reads_back_as_it_was_written(line: str) -> None:
+    assert str(parse_transform(line)) == line
+    assert parse_transform(parse_transform(line)) == parse_transform(line)
+
+
+def test_a_transform_is_height_by_width() -> None:
+    assert parse_transform("resize 32x16") == Transform("resize", (32, 16))
+
+
+def test_a_slice_reads_back_as_it_was_written() -> None:
+    part = parse_slice("train[5000:60000]")
+    assert str(part) == "train[5000:60000]"
+    assert part.count == 55_000
+    assert parse_slice(part) == part
+
+
+# --- Refusals ------------------------------------------------------------------------------------
+
+
+def refuses(block: type, content: dict[str, Any], *words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        block.model_validate(content)  # type: ignore[attr-defined]
+    for word in words:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lr_dd": 0.1}, ["training.lr_dd is not a known key", "did you mean lr_d?"]),
+        ({"zzz": 0.1}, ["training.zzz is not a known key", "remove it"]),
+        ({"iterations": "many"}, ["training.iterations is 'many'", "valid integer"]),
+        ({"iterations": 0}, ["training.iterations is 0", "greater than or equal to 1"]),
+        ({"iterations": 1.5}, ["training.iterations is 1.5", "valid integer"]),
+        ({"seed": -1}, ["training.seed is -1", "greater than or equal to 0"]),
+        ({"batch_size": 1}, ["training.batch_size is 1", "greater than or equal to 2"]),
+        ({"lr_d": -2e-4}, ["training.lr_d is -0.0002", "greater than 0"]),
+        ({"lr_d": 0}, ["training.lr_d", "greater than 0"]),
+        ({"lr_g": math.nan}, ["training.lr_g is nan", "finite number"]),
+        ({"lr_g": math.inf}, ["training.lr_g is inf", "finite number"]),
+        ({"lr_g": "fast"}, ["training.lr_g is 'fast'", "valid number"]),
+        ({"lambda_continuous": -1}, ["training.lambda_continuous is -1", "greater than or eq"]),
+        ({"betas": [0.5, 1.0]}, ["training.betas.1 is 1.0", "less than 1"]),
+        ({"betas": [0.5]}, ["training.betas.1 is missing"]),
+        ({"mi_trains_trunk": "maybe"}, ["training.mi_trains_trunk is 'maybe'", "valid boolean"]),
+        ({"baseline": "none"}, ["training.baseline is 'none'", "'joint' or 'head'"]),
+        ({"device": "tpu"}, ["training.device is 'tpu'", "'auto', 'cpu' or 'cuda'"]),
+    ],
+)
+def test_a_bad_training_option_is_named_with_what_would_be_right(
+    training_block: dict[str, Any], changes: dict[str, Any], words: list[str]
+) -> None:
+    refuses(Training, {**training_block, **changes}, *words)
+
+
+@pytest.mark.parametrize("key", Training.model_fields)
+def test_a_missing_training_option_is_named(training_block: dict[str, Any], key: str) -> None:
+    rest = {name: value for name, value in training_block.items() if name != key}
+    refuses(Training, rest, f"training.{key} is missing.")
+
+
+def test_all_mistakes_of_a_block_are_told_at_once(training_block: dict[str, Any]) -> None:
+    changes = {"lr_d": -1, "seed": "x", "speed": 3}
+    words = ["training.lr_d is -1", "training.seed is 'x'", "training.speed is not a known key"]
+    refuses(Training, {**training_block, **changes}, *words)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("pool 4", ["unknown layer 'pool 4'", "a line starts with fc, conv or upconv"]),
+        ("conv 8 s3", ["layer 'conv 8 s3': 's3' is not understood", "s1 or s2"]),
+        ("fc 8 s2", ["layer 'fc 8 s2': 's2' is not understood", "bn, then one of"]),
+        ("fc", ["layer 'fc' has no size", "number of units", "HxWxC"]),
+        ("conv relu", ["layer 'conv relu' has no size", "number of units or channels"]),
+        ("fc 0", ["layer 'fc 0' has no size"]),
+        ("fc 2x2", ["layer 'fc 2x2' has no size", "HxWxC"]),
+        ("conv 2x2x8", ["layer 'conv 2x2x8'", "only fc has a size HxWxC"]),
+        ("conv 8 lrelu bn", ["layer 'conv 8 lrelu bn': 'bn' is not understood here"]),
+        ("conv 8 relu tanh", ["'tanh' is not understood here"]),
+        ("conv 8 swish", ["'swish' is not understood", "relu, lrelu, sigmoid, tanh"]),
+        ("", ["a layer is a line such as 'conv 64 s2 bn lrelu', not ''"]),
+        (4, ["a layer is a line such as 'conv 64 s2 bn lrelu', not 4"]),
+    ],
+)
+@pytest.mark.parametrize("key", ["generator", "trunk", "d_head", "q_head"])
+def test_a_bad_layer_line_is_quoted_with_what_would_be_right(
+    model_block: dict[str, Any], key: str, line: object, words: list[str]
+) -> None:
+    refuses(Model, {**model_block, key: [line]}, f"model.{key}.0", *words)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("c1 categorical 1", ["'c1 categorical 1'", "at least two categories"]),
+        ("c1 categorical ten", ["'c1 categorical ten'", "NAME categorical K"]),
+        ("c1 uniform 1 -1", ["'c1 uniform 1 -1'", "wrong way round", "smaller number first"]),
+        ("c1 uniform 1 1", ["'c1 uniform 1 1'", "wrong way round or empty"]),
+        ("c1 uniform 0 inf", ["'c1 uniform 0 inf'"]),
+        ("c1 uniform nan 1", ["'c1 uniform nan 1'"]),
+        ("c1 uniform a b", ["'c1 uniform a b'", "two numbers"]),
+        ("c1 uniform -1 1 2", ["'c1 uniform -1 1 2'", "[xDIM]"]),
+        ("c1 uniform -1 1 x0", ["'c1 uniform -1 1 x0'", "[xDIM]"]),
+        ("c1 normal 0 1", ["'c1 normal 0 1'", "NAME uniform LOW HIGH"]),
+        ("1c categorical 3", ["'1c categorical 3'", "NAME categorical K"]),
+        ("categorical 3", ["'categorical 3'", "NAME categorical K"]),
+        (3, ["code 3 is not understood"]),
+    ],
+)
+def test_a_bad_code_line_is_quoted_with_what_would_be_right(
+    model_block: dict[str, Any], line: object, words: list[str]
+) -> None:
+    refuses(Model, {**model_block, "codes": [line]}, "model.codes.0", *words)
+
+
+def test_two_codes_of_one_name_are_refused(model_block: dict[str, Any]) -> None:
+    codes = ["c1 categorical 3", "c1 uniform -1 1"]
+    refuses(Model, {**model_block, "codes": codes}, "model.codes", "two codes are called 'c1'")
+
+
+@pytest.mark.parametrize("key", ["codes", "generator", "trunk"])
+def test_a_model_needs_codes_a_generator_and_a_trunk(
+    model_block: dict[str, Any], key: str
+) -> None:
+    refuses(Model, {**model_block, key: []}, f"model.{key} is []", "at least 1")
+
+
+@pytest.mark.parametrize("line", ["gauss 3", "uniform 0", "uniform", "normal -3", 62])
+def test_a_bad_noise_line_is_quoted_with_what_would_be_right(
+    model_block: dict[str, Any], line: object
+) -> None:
+    refuses(Model, {**model_block, "noise": line}, f"model.noise: noise {line!r}", "'uniform 62'")
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.0, math.nan])
+def test_a_leaky_slope_lies_between_0_and_1(model_block: dict[str, Any], slope: float) -> None:
+    refuses(Model, {**model_block, "leaky_slope": slope}, f"model.leaky_slope is {slope}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": "all"}, ["data.train: 'all' is not understood", "'train[0:60000]'"]),
+        ({"train": "all[0-5]"}, ["data.train: 'all[0-5]' is not understood"]),
+        ({"test": "all[9:5]"}, ["data.test: 'all[9:5]' is empty", "must be larger"]),
+        ({"test": "all[5:5]"}, ["data.test: 'all[5:5]' is empty", "must be larger"]),
+        ({"transforms": ["blur 3"]}, ["data.transforms.0", "'blur 3'", "'resize HxW'"]),
+        ({"transforms": ["resize 32"]}, ["data.transforms.0", "'resize 32'", "HxW"]),
+        ({"shape": [1, 28]}, ["data.shape.2 is missing"]),
+        ({"shape": [1, 28, 0]}, ["data.shape.2 is 0", "greater than or equal to 1"]),
+        ({"sha": 3}, ["data.sha is not a known key", "did you mean shape?"]),
+    ],
+)
+def test_a_bad_data_option_is_named_with_what_would_be_right(
+    changes: dict[str, Any], words: list[str]
+) -> None:
+    refuses(Data, {**DATA, **changes}, *words)
+
+
+@pytest.mark.parametrize("limits", [[2.0, -2.0], [1.0, 1.0]])
+def test_a_traversal_range_the_wrong_way_round_is_refused(
+    mnist: dict[str, Any], limits: list[float]
+) -> None:
+    content = {**mnist["evaluation"], "traversal_range": limits}
+    refuses(Evaluation, content, "evaluation.traversal_range", f"{limits} is the wrong way round")
+
+
+def test_a_traversal_has_at_least_two_columns(mnist: dict[str, Any]) -> None:
+    content = {**mnist["evaluation"], "traversal_columns": 1}
+    refuses(Evaluation, content, "evaluation.traversal_columns is 1", "equal to 2")
+
+
+def test_a_bad_pin_of_a_source_file_is_named(mnist: dict[str, Any]) -> None:
+    pin = {"name": "../../etc/passwd", "bytes": -1, "sha256": "0"}
+    words = ["source.files.0.name", "source.files.0.bytes is -1", "source.files.0.sha256 is '0'"]
+    refuses(Source, {**mnist["source"], "files": [pin]}, *words)
+
+
+def test_a_bad_resolution_of_figures_is_named(mnist: dict[str, Any]) -> None:
+    content = {**mnist["reporting"], "dpi": 10}
+    refuses(Reporting, content, "reporting.dpi is 10", "greater than or equal to 50")
+
+
+# --- Several keys together -----------------------------------------------------------------------
+
+
+def test_a_generator_of_another_size_is_told_with_both_shapes(model: Model) -> None:
+    words = (
+        r"model\.generator ends in images of 1x8x8, but data\.shape is 1x28x28; "
+        r"its layers give 8x2x2, 6x4x4, 1x8x8"
+    )
+    with pytest.raises(UserError, match=words):
+        model.check_image_shape((1, 28, 28))
+
+
+def test_a_generator_that_cannot_be_built_is_told(make_model: Callable[..., Model]) -> None:
+    model = make_model(generator=["fc 8", "upconv 1 s2 sigmoid"])
+    words = r"model\.generator cannot be built: 'upconv 1 s2 sigmoid' needs an image.*8 units"
+    with pytest.raises(UserError, match=words):
+        model.check_image_shape((1, 8, 8))
+
+
+def test_an_odd_image_cannot_be_halved(make_model: Callable[..., Model]) -> None:
+    model = make_model(trunk=["conv 4 s2", "conv 4 s2", "conv 4 s2", "conv 9 s2"])
+    words = r"model\.trunk cannot be built: 'conv 9 s2' .*even height and width.* given 4x1x1"
+    with pytest.raises(UserError, match=words):
+        model.check_image_shape((1, 8, 8))
+
+
+@pytest.mark.parametrize("batch_size", [21, 500])
+def test_a_batch_larger_than_the_data_is_refused(
+    model: Model, make_training: Callable[..., Training], batch_size: int
+) -> None:
+    words = rf"training\.batch_size is {batch_size}, but data\.train is 'all\[0:20\]', only 20"
+    with pytest.raises(UserError, match=words):
+        check_blocks(Data.model_validate(DATA), model, make_training(batch_size=batch_size))
+
+
+def test_a_batch_as_large_as_the_data_is_accepted(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    check_blocks(Data.model_validate(DATA), model, make_training(batch_size=20))
+
+
+@pytest.mark.parametrize(("last", "fitting"), [("sigmoid", [0.0, 1.0]), ("tanh", [-1.0, 1.0])])
+def test_the_pixel_range_is_that_of_the_last_activation(
+    model_block: dict[str, Any], make_model: Callable[..., Model], last: str, fitting: list[float]
+) -> None:
+    generator = [*model_block["generator"][:-1], f"upconv 1 s2 {last}"]
+    model = make_model(generator=generator, pixel_range=fitting)
+    assert model.pixel_range == tuple(fitting)
+
+
+# --- Identity of a training ----------------------------------------------------------------------
+
+OTHER: dict[str, Any] = {
+    "seed": 1,
+    "device": "auto",
+    "iterations": 11,
+    "baseline_iterations": 11,
+    "batch_size": 9,
+    "lr_d": 3e-3,
+    "lr_g": 3e-3,
+    "betas": [0.4, 0.999],
+    "lambda_categorical": 2.0,
+    "lambda_continuous": 0.2,
+    "mi_trains_trunk": False,
+    "baseline": "head",
+    "evaluate_every": 6,
+    "evaluation_samples": 101,
+    "log_every": 2,
+    "checkpoint_every": 6,
+}
+MAY_CHANGE = {"iterations", "baseline_iterations", "log_every", "checkpoint_every", "device"}
+
+
+@pytest.mark.parametrize("key", Training.model_fields)
+def test_a_training_stays_the_same_only_if_nothing_changes_its_numbers(
+    model: Model, training: Training, make_training: Callable[..., Training], key: str
+) -> None:
+    changed = make_training(**{key: OTHER[key]})
+    assert changed != training
+    same = fingerprint(model, changed, "data") == fingerprint(model, training, "data")
+    assert same == (key in MAY_CHANGE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"noise": "normal 4"},
+        {"noise": "uniform 5"},
+        {"codes": ["c1 categorical 3"]},
+        {"codes": ["c1 categorical 3", "c3 uniform 0 4 x2", "c2 uniform -1 1"]},
+        {"spread": "fixed"},
+        {"leaky_slope": 0.2},
+        {"generator": ["fc 8x8x1 sigmoid"]},
+        {"generator": ["fc 8x8x1 tanh"], "pixel_range": [-1, 1]},
+        {"trunk": ["conv 7 s2 lrelu"]},
+        {"d_head": ["fc 3"]},
+        {"q_head": []},
+    ],
+)
+def test_another_model_is_another_training(
+    training: Training, make_model: Callable[..., Model], changes: dict[str, Any]
+) -> None:
+    assert fingerprint(make_model(**changes), training, "data") != fingerprint(
+        make_model(), training, "data"
+    )
+
+
+def test_other_data_are_another_training(model: Model, training: Training) -> None:
+    assert fingerprint(model, training, "a") != fingerprint(model, training, "b")
+
+
+def test_the_spelling_of_a_number_does_not_matter(
+    model: Model, training: Training, make_training: Callable[..., Training]
+) -> None:
+    assert fingerprint(model, make_training(lambda_categorical=1), "data") == fingerprint(
+        model, training, "data"
+    )
+
+
+# --- For the tracker -----------------------------------------------------------------------------
+
+
+def test_flattening_names_every_value_by_its_path(
+    training_block: dict[str, Any], training: Training, model: Model
+) -> None:
+    flat = flatten(training, "training")
+    assert set(flat) == {f"training.{key}" for key in training_block}
+    assert flat["training.lr_d"] == 2e-3
+    assert flat["training.betas"] == "0.5, 0.999"
+    assert flatten(model, "model")["model.trunk"] == "conv 6 s2 lrelu, conv 8 s2 bn lrelu"
+
+
+def test_flattening_goes_into_dictionaries(mnist: dict[str, Any]) -> None:
+    flat = flatten(Reporting.model_validate(mnist["reporting"]), "reporting")
+    captions = mnist["reporting"]["captions"]
+    found = {key for key in flat if re.match(r"reporting\.captions\.", key)}
+    assert found == {f"reporting.captions.{name}" for name in captions}

@@ -1,0 +1,177 @@
+"""What a run found, in sentences and on a page that needs nothing but itself."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from infogan.options import Reporting
+from infogan.report import caption, findings, page
+
+METRICS = {
+    "lower_bound.c1": 2.291,
+    "entropy.c1": 2.3026,
+    "baseline_lower_bound.c1": 0.0512,
+    "lower_bound.c2": 0.333,
+    "entropy.c2": 0.6931,
+    "error_one_to_one": 0.051,
+    "error_majority": 0.049,
+    "error_one_to_one_recalibrated": 0.060,
+    "error_baseline": 0.81,
+    "error_untrained": 0.62,
+    "error_kmeans": 0.47,
+    "nmi": 0.9,
+}
+FIGURES = {"zebra": b"\x89PNG-z", "samples": b"\x89PNG-s", "information": b"\x89PNG-i"}
+NASTY = """<script src="http://evil.example/x.js"></script> & "quoted" 'words'"""
+REPORTING = {
+    "title": "A <run>",
+    "dpi": 100,
+    "captions": {"information": "Figure 1 & more.", "samples": NASTY, "absent": "Not drawn."},
+    "claims": [
+        {"claim": "5 % error", "metrics": ["error_one_to_one", "nmi"], "measured": "by argmax"},
+        {"claim": "more", "metrics": ["not_there"], "measured": "never"},
+    ],
+}
+
+
+# --- Findings ------------------------------------------------------------------------------------
+
+
+def test_each_codes_bound_stands_beside_its_entropy() -> None:
+    sentences = findings(METRICS)
+    expected = "c1: L_I = 2.291 nats on fresh codes, H(c1) = 2.303; regular GAN 0.051."
+    assert sentences[0] == expected
+    assert sentences[1] == "c2: L_I = 0.333 nats on fresh codes, H(c2) = 0.693."
+
+
+def test_the_error_stands_beside_every_reference() -> None:
+    (sentence,) = (s for s in findings(METRICS) if "classification error" in s)
+    for words in (
+        "error 5.1% one-to-one",
+        "4.9% majority",
+        "regular GAN's Q 81.0%",
+        "untrained network 62.0%",
+        "k-means on pixels 47.0%",
+    ):
+        assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("recalibrated", "warns"), [(0.072, True), (0.030, True), (0.070, False), (0.032, False)]
+)
+def test_more_than_two_points_between_batch_norms_are_a_warning(
+    recalibrated: float, warns: bool
+) -> None:
+    sentences = findings({**METRICS, "error_one_to_one_recalibrated": recalibrated})
+    warnings = [s for s in sentences if s.startswith("Careful")]
+    assert bool(warnings) == warns
+    if warns:
+        assert f"{recalibrated:.1%}, more than 2 points apart" in warnings[0]
+
+
+def test_without_labels_there_is_no_word_of_errors() -> None:
+    unlabelled = {name: value for name, value in METRICS.items() if not name.startswith("error")}
+    sentences = findings(unlabelled)
+    assert len(sentences) == 2
+    assert not any("error" in sentence for sentence in sentences)
+
+
+# --- The page ------------------------------------------------------------------------------------
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def text() -> str:
+    facts = {"seed": 0, "data": "https://example.org/mnist"}
+    reporting = Reporting.model_validate(REPORTING)
+    parameters: dict[str, Any] = {"training.lr_d": 2e-4, "model.trunk": "<conv>"}
+    return page(reporting, METRICS, FIGURES, facts, parameters)
+
+
+@pytest.fixture
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    return reader
+
+
+def test_the_page_asks_no_address_for_anything(text: str, read: Reader) -> None:
+    for _, attributes in read.tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    assert not re.search(r"url\(|@import", text)
+    assert {tag for tag, _ in read.tags}.isdisjoint({"script", "link", "iframe", "object"})
+
+
+def test_every_figure_is_in_the_page_in_the_order_of_the_captions(read: Reader) -> None:
+    prefix = "data:image/png;base64,"
+    sources = [image["src"] or "" for image in read.all("img")]
+    assert all(source.startswith(prefix) for source in sources)
+    contents = [base64.b64decode(source.removeprefix(prefix)) for source in sources]
+    # Those without a caption come last.
+    assert contents == [FIGURES["information"], FIGURES["samples"], FIGURES["zebra"]]
+
+
+def test_every_figure_says_in_words_what_it_shows(read: Reader) -> None:
+    alternatives = [image["alt"] for image in read.all("img")]
+    assert alternatives == ["Figure 1 & more.", NASTY, "Zebra."]
+    for alternative in alternatives:
+        assert alternative is not None
+        assert alternative in read.text
+
+
+def test_words_are_text_and_never_markup(text: str, read: Reader) -> None:
+    assert "<script" not in text
+    assert "<run>" not in text
+    assert "<conv>" not in text
+    for words in ("A <run>", "<conv>", NASTY):
+        assert words in read.text
+
+
+def test_the_page_holds_findings_claims_facts_numbers_and_parameters(read: Reader) -> None:
+    for sentence in findings(METRICS):
+        assert sentence in read.text
+    for words in (
+        "5 % error",
+        "error_one_to_one = 5.10%",
+        "nmi = 0.9",
+        "not_there: not measured",
+        "by argmax",
+        "https://example.org/mnist",
+        "training.lr_d",
+        "0.0002",
+        *METRICS,
+    ):
+        assert words in read.text
+
+
+def test_the_same_run_makes_the_same_page(text: str) -> None:
+    facts = {"seed": 0, "data": "https://example.org/mnist"}
+    parameters: dict[str, Any] = {"training.lr_d": 2e-4, "model.trunk": "<conv>"}
+    reporting = Reporting.model_validate(REPORTING)
+    assert page(reporting, METRICS, FIGURES, facts, parameters) == text
+
+
+def test_a_figure_without_a_caption_is_named() -> None:
+    assert caption({}, "traversal_c1") == "Traversal c1."
+    assert caption({"traversal_c1": "Digits."}, "traversal_c1") == "Digits."

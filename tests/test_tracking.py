@@ -1,0 +1,418 @@
+import logging
+import math
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from infogan import tracking
+from infogan.tracking import FLUSH_POINTS, MlflowTracker, Tracker, commit, open_run
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
+
+COLUMNS = ("step", "loss_d", "bound.c1")
+
+
+class Store:
+    """A store in one folder: the way to it, and a client of its own to look behind the curtain."""
+
+    def __init__(self, folder: Path) -> None:
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.artifacts = (folder / "artifacts").as_uri()
+        self.client = MlflowClient(self.uri)
+
+    def open(
+        self, name: str = "run", resume: str | None = None, experiment: str = "mnist"
+    ) -> MlflowTracker:
+        tracker = open_run(self.uri, self.artifacts, experiment, name, resume)
+        assert isinstance(tracker, MlflowTracker)
+        return tracker
+
+    def run(self, tracker: Tracker) -> Any:
+        assert tracker.run_id is not None
+        return self.client.get_run(tracker.run_id)
+
+    def history(self, tracker: Tracker, name: str) -> list[tuple[int, float]]:
+        assert tracker.run_id is not None
+        found = self.client.get_metric_history(tracker.run_id, name)
+        return [(metric.step, metric.value) for metric in found]
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Its tables take seconds to make, so it is made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        store = Store(tmp_path_factory.mktemp("store"))
+        yield store
+        store.client._tracking_client.store._dispose_engine()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No retries; and what ``open_run`` sets in the environment ends with the test."""
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.setattr(tracking, "_current", Tracker())
+
+
+@pytest.fixture
+def store(shared_store: Store) -> Store:
+    return shared_store
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+# --- Doing nothing -------------------------------------------------------------------------------
+
+
+def use_everything(tracker: Tracker, path: Path) -> None:
+    tracker.log_row("infogan", COLUMNS, (1.0, 0.5, None))
+    tracker.flush()
+    tracker.log_metrics({"error": 0.05})
+    tracker.log_params({"training.seed": 0})
+    tracker.set_tags({"stage": "training"})
+    tracker.log_artifact(path)
+    tracker.log_artifact(path.parent, "figures")
+    tracker.end("FINISHED")
+
+
+def test_without_tracking_every_call_does_nothing(tmp_path: Path) -> None:
+    tracker = Tracker()
+    before = dict(vars(tracker))
+    use_everything(tracker, tmp_path / "missing.txt")
+    assert tracker.run_id is None
+    assert vars(tracker) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tracker_in_use_is_the_one_that_was_activated() -> None:
+    assert type(tracking.current()) is Tracker
+    other = Tracker()
+    tracking.activate(other)
+    assert tracking.current() is other
+
+
+# --- A store that works --------------------------------------------------------------------------
+
+
+def test_rows_become_one_history_per_column_with_their_steps(store: Store) -> None:
+    tracker = store.open()
+    tracker.log_row("infogan", COLUMNS, (10.0, 0.5, None))
+    tracker.log_row("baseline", COLUMNS, (10.0, 0.25, -1.0))
+    tracker.log_row("infogan", COLUMNS, (20.0, 0.75, 2.25))
+    tracker.flush()
+    assert store.history(tracker, "infogan/loss_d") == [(10, 0.5), (20, 0.75)]
+    assert store.history(tracker, "infogan/bound.c1") == [(20, 2.25)]
+    assert store.history(tracker, "baseline/loss_d") == [(10, 0.25)]
+    assert store.history(tracker, "baseline/bound.c1") == [(10, -1.0)]
+    assert set(store.run(tracker).data.metrics) == {
+        f"{name}/{column}" for name in ("infogan", "baseline") for column in COLUMNS[1:]
+    }
+
+
+def test_more_rows_than_a_batch_all_arrive_in_order(store: Store) -> None:
+    tracker = store.open()
+    count = FLUSH_POINTS + 7
+    for step in range(count):
+        tracker.log_row("infogan", ("step", "loss"), (float(step), step / 4))
+    tracker.end("FINISHED")
+    expected = [(step, step / 4) for step in range(count)]
+    assert store.history(tracker, "infogan/loss") == expected
+
+
+def test_a_number_that_is_none_of_them_is_kept_as_nan(store: Store) -> None:
+    tracker = store.open()
+    tracker.log_row("infogan", ("step", "loss"), (1.0, math.nan))
+    tracker.end("FAILED")
+    [(step, value)] = store.history(tracker, "infogan/loss")
+    assert step == 1
+    assert math.isnan(value)
+
+
+def test_final_numbers_are_metrics_of_the_run(store: Store) -> None:
+    tracker = store.open()
+    tracker.log_metrics({"error_one_to_one": 0.05, "images": 297})
+    assert store.run(tracker).data.metrics == {"error_one_to_one": 0.05, "images": 297.0}
+
+
+def test_only_new_parameters_are_sent_and_changed_ones_are_told(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = store.open()
+    tracker.log_params({"training.seed": 0, "training.lr_d": 2e-4})
+    caplog.clear()
+    tracker.log_params({"training.seed": 0, "training.lr_d": 2e-4, "evaluation.seed": 1})
+    assert caplog.messages == []
+    tracker.log_params({"training.seed": 5})
+    assert caplog.messages == ["MLflow keeps training.seed = 0 of this run, now it is 5"]
+    assert store.run(tracker).data.params == {
+        "training.seed": "0",
+        "training.lr_d": "0.0002",
+        "evaluation.seed": "1",
+    }
+
+
+def test_tags_and_artifacts_are_found_with_the_run(store: Store, tmp_path: Path) -> None:
+    tracker = store.open("a name")
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"png")
+    (tmp_path / "history.csv").write_text("step\n1\n")
+    tracker.set_tags({"stage": "training", "commit": "abc"})
+    tracker.log_artifact(tmp_path / "history.csv")
+    tracker.log_artifact(tmp_path / "history.csv", "tables")
+    tracker.log_artifact(folder, "figures")
+    run = store.run(tracker)
+    assert run.info.run_name == "a name"
+    assert {"stage": "training", "commit": "abc"}.items() <= run.data.tags.items()
+    assert run.info.artifact_uri.startswith(store.artifacts)
+    kept = Path(run.info.artifact_uri.removeprefix("file://"))
+    found = {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()}
+    assert found == {"history.csv", "tables/history.csv", "figures/a.png"}
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_a_run_ends_as_it_is_told_with_what_was_still_buffered(store: Store, status: str) -> None:
+    tracker = store.open()
+    assert store.run(tracker).info.status == "RUNNING"
+    tracker.log_row("infogan", ("step", "loss"), (3.0, 0.5))
+    tracker.end(status)
+    assert store.run(tracker).info.status == status
+    assert store.history(tracker, "infogan/loss") == [(3, 0.5)]
+
+
+def test_runs_of_one_experiment_stay_together_and_apart_from_others(store: Store) -> None:
+    first, second, other = store.open(), store.open(), store.open(experiment="digits")
+    found = [store.run(tracker).info.experiment_id for tracker in (first, second, other)]
+    assert found[0] == found[1] != found[2]
+    assert len({first.run_id, second.run_id, other.run_id}) == 3
+
+
+def test_a_resumed_run_goes_on_with_its_numbers_and_parameters(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = store.open()
+    first.log_params({"training.seed": 0})
+    first.log_row("infogan", ("step", "loss"), (1.0, 0.5))
+    first.set_tags({"error": "no space left"})
+    first.end("FAILED")
+
+    second = store.open("another name", first.run_id)
+    assert second.run_id == first.run_id
+    run = store.run(second)
+    assert run.info.status == "RUNNING"
+    assert "error" not in run.data.tags
+    second.log_row("infogan", ("step", "loss"), (2.0, 0.25))
+    caplog.clear()
+    second.log_params({"training.seed": 0, "new": 1})
+    assert caplog.messages == []
+    second.end("FINISHED")
+    assert store.history(second, "infogan/loss") == [(1, 0.5), (2, 0.25)]
+    assert store.run(second).data.params == {"training.seed": "0", "new": "1"}
+    assert store.run(second).info.status == "FINISHED"
+
+
+def test_a_run_that_the_store_never_had_is_replaced_by_a_new_one(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "infogan.tracking")
+    tracker = store.open(resume="0" * 32)
+    assert tracker.run_id != "0" * 32
+    assert store.run(tracker).info.status == "RUNNING"
+    assert f"MLflow no longer has run {'0' * 32}; a new one is opened" in caplog.messages
+    assert errors(caplog) == []
+
+
+def test_a_run_that_somebody_deleted_is_replaced_by_a_new_one(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    deleted = store.open()
+    assert deleted.run_id is not None
+    store.client.delete_run(deleted.run_id)
+    tracker = open_run(store.uri, store.artifacts, "mnist", "run", deleted.run_id)
+    assert errors(caplog) == []
+    assert tracker.run_id not in (None, deleted.run_id)
+
+
+# --- A store that does not -----------------------------------------------------------------------
+
+
+def test_a_server_that_cannot_be_reached_is_told_once_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = open_run("http://127.0.0.1:9", None, "mnist", "run", None)
+    assert type(tracker) is Tracker
+    assert tracker.run_id is None
+    use_everything(tracker, tmp_path)
+    [told] = errors(caplog)
+    assert told.startswith("MLflow at http://127.0.0.1:9 does not answer (")
+    assert "The run goes on WITHOUT TRACKING" in told
+
+
+def test_an_unreachable_server_is_told_once_when_resuming_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert type(open_run("http://127.0.0.1:9", None, "mnist", "run", "0" * 32)) is Tracker
+    assert len(errors(caplog)) == 1
+
+
+class Server:
+    """Remembers the batches it was sent, until it breaks."""
+
+    def __init__(self, calls_until_it_breaks: int = 1_000_000) -> None:
+        self.heard: list[tuple[object, ...]] = []
+        self.batches: list[dict[str, Any]] = []
+        self.left = calls_until_it_breaks
+
+    @property
+    def calls(self) -> int:
+        return len(self.heard)
+
+    def _answer(self, *sent: object, **batch: Any) -> Any:
+        self.heard.append(sent)
+        if self.calls > self.left:
+            raise ConnectionError("connection lost\nand a second line")
+        if batch:
+            self.batches.append(batch)
+        return SimpleNamespace(data=SimpleNamespace(params={"known": "1"}))
+
+    get_run = log_batch = log_artifact = log_artifacts = set_terminated = _answer
+
+
+def tracker_of(server: Server) -> MlflowTracker:
+    return MlflowTracker(server, "id", "http://server")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("calls", range(9))
+def test_a_server_that_dies_is_told_once_and_not_spoken_to_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, calls: int
+) -> None:
+    server = Server(calls)
+    (tmp_path / "file").touch()
+    tracker = tracker_of(server)
+    use_everything(tracker, tmp_path / "file")
+    expected = "MLflow at http://server does not answer (connection lost). The run goes on WITHOUT"
+    if server.calls <= calls:  # it outlived the run
+        assert calls == 8
+        assert errors(caplog) == []
+        return
+    [told] = errors(caplog)
+    assert told.startswith(expected)
+    assert server.calls == calls + 1
+    use_everything(tracker, tmp_path / "file")
+    assert len(errors(caplog)) == 1
+    assert server.calls == calls + 1
+
+
+def test_points_are_sent_in_batches_and_not_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 1e9)
+    server = Server()
+    tracker = tracker_of(server)
+    columns = ("step", "a", "b", "c")
+    for step in range(FLUSH_POINTS // 3):
+        tracker.log_row("infogan", columns, (float(step), 1.0, 2.0, 3.0))
+    assert server.batches == []
+    for step in range(FLUSH_POINTS // 3, FLUSH_POINTS):
+        tracker.log_row("infogan", columns, (float(step), 1.0, 2.0, 3.0))
+    tracker.end("FINISHED")
+    lengths = [len(batch["metrics"]) for batch in server.batches]
+    assert sum(lengths) == 3 * FLUSH_POINTS
+    assert max(lengths) <= FLUSH_POINTS
+    assert len(lengths) <= 7
+
+
+def test_points_that_have_waited_long_are_sent_with_the_next_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server()
+    now = [0.0]
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: now[0])
+    tracker = tracker_of(server)
+    for step, now[0] in ((1, 1.0), (2, 9.0), (3, 11.0), (4, 12.0)):
+        tracker.log_row("infogan", ("step", "loss"), (float(step), 0.5))
+    assert [[point.step for point in batch["metrics"]] for batch in server.batches] == [[1, 2, 3]]
+
+
+def test_a_flush_without_points_sends_nothing() -> None:
+    server = Server()
+    tracker_of(server).flush()
+    assert server.batches == []
+
+
+def test_a_row_that_does_not_fit_its_columns_is_a_mistake_of_ours() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        tracker_of(Server()).log_row("infogan", COLUMNS, (1.0, 0.5))
+
+
+# --- Whence --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that belongs to no repository, entered."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def git(*arguments: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_outside_of_a_repository_the_commit_is_unknown(outside: Path) -> None:
+    assert commit() == "unknown"
+
+
+def test_without_git_the_commit_is_unknown(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(outside))
+    assert commit() == "unknown"
+
+
+def test_the_commit_is_dirty_if_code_differs_but_not_if_results_do(
+    outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("init", "-q")
+    for name in ("src/code.py", "conf/a.yml", "data/metrics.json"):
+        (outside / name).parent.mkdir()
+        (outside / name).write_text("old")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    head = git("rev-parse", "HEAD")
+    assert commit() == head
+    (outside / "data" / "metrics.json").write_text("new")
+    assert commit() == head
+    for name in ("src/code.py", "conf/a.yml"):
+        (outside / name).write_text("new")
+        assert commit() == f"{head}+dirty"
+        monkeypatch.chdir(outside / "data")
+        assert commit() == f"{head}+dirty"
+        monkeypatch.chdir(outside)
+        (outside / name).write_text("old")
+        assert commit() == head
+
+
+def test_a_record_names_its_time_code_versions_and_run(outside: Path) -> None:
+    tracker = Tracker()
+    tracker.run_id = "abc"
+    tracking.activate(tracker)
+    found = tracking.provenance()
+    assert found["commit"] == "unknown"
+    assert found["mlflow_run_id"] == "abc"
+    assert set(found["versions"]) >= {"python", "torch", "numpy", "kedro", "mlflow", "infogan"}
+    assert found["started"].endswith("+00:00")

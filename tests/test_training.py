@@ -1,0 +1,517 @@
+"""The game: who is updated, by what, with which numbers, and that it can be continued."""
+
+import copy
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from infogan import checkpoint
+from infogan.networks import to_pixels
+from infogan.options import Model, Training
+from infogan.training import (
+    HELD_OUT,
+    Game,
+    State,
+    batches,
+    choose_device,
+    d_q_step,
+    derive_seed,
+    g_step,
+    infogan,
+    information,
+    regular_gan,
+    resident,
+    start,
+    train,
+)
+
+CPU = torch.device("cpu")
+GAMES = [infogan, regular_gan]
+MakeGame = Callable[[Model, Training], Game]
+
+
+@pytest.fixture
+def real() -> Tensor:
+    return torch.rand(8, 1, 8, 8)
+
+
+@pytest.fixture
+def game(model: Model, training: Training) -> Game:
+    return infogan(model, training)
+
+
+def begin(model: Model, training: Training) -> State:
+    return start(model, training, (1, 8, 8), CPU)
+
+
+def parameters(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    found = {}
+    for name, value in module.named_parameters():
+        assert value.grad is not None, f"{name} has no gradient"
+        found[name] = value.grad.clone()
+    return found
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[str]:
+    """Names under which both hold equal tensors."""
+    assert first.keys() == second.keys()
+    return {name for name in first if torch.equal(first[name], second[name])}
+
+
+def run(state: State, game: Game, images: np.ndarray, count: int) -> list[list[float]]:
+    steps = itertools.islice(train(state, game, resident(images, CPU)), count)
+    return [row.tolist() for row in steps]
+
+
+def latents(state: State, action: Callable[[], object]) -> list[Tensor]:
+    """What the generator is given while the action runs."""
+    seen: list[Tensor] = []
+    with state.networks.generator.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0])
+    ):
+        action()
+    return seen
+
+
+# --- Who is updated ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_game", GAMES)
+def test_the_d_q_step_updates_trunk_and_both_heads_and_leaves_g(
+    model: Model, training: Training, real: Tensor, make_game: MakeGame
+) -> None:
+    state = begin(model, training)
+    d_before = parameters(state.networks.discriminator)
+    g_before = parameters(state.networks.generator)
+    d_q_step(state, make_game(model, training), real)
+    assert not same(parameters(state.networks.discriminator), d_before)
+    assert same(parameters(state.networks.generator), g_before) == set(g_before)
+    assert all(p.grad is None for p in state.networks.generator.parameters())
+
+
+@pytest.mark.parametrize("make_game", GAMES)
+def test_the_g_step_updates_g_and_leaves_trunk_and_heads(
+    model: Model, training: Training, make_game: MakeGame
+) -> None:
+    state = begin(model, training)
+    d_before = parameters(state.networks.discriminator)
+    g_before = parameters(state.networks.generator)
+    g_step(state, make_game(model, training), 8)
+    assert not same(parameters(state.networks.generator), g_before)
+    assert same(parameters(state.networks.discriminator), d_before) == set(d_before)
+    assert all(p.grad is None for p in state.networks.discriminator.parameters())
+    assert all(p.requires_grad for p in state.networks.parameters())
+
+
+def test_each_step_has_a_learning_rate_of_its_own(
+    model: Model, make_training: Callable[..., Training], real: Tensor
+) -> None:
+    training = make_training(lr_d=3e-4, lr_g=5e-3)
+    state = begin(model, training)
+    d_before = parameters(state.networks.discriminator)
+    d_q_step(state, infogan(model, training), real)
+    g_before = parameters(state.networks.generator)
+    g_step(state, infogan(model, training), 8)
+    # Adam's first step is the learning rate wherever the gradient is not tiny.
+    for module, before, rate in (
+        (state.networks.discriminator, d_before, 3e-4),
+        (state.networks.generator, g_before, 5e-3),
+    ):
+        steps = [(value - before[name]).abs() for name, value in parameters(module).items()]
+        largest = max(step.max().item() for step in steps)
+        assert largest == pytest.approx(rate, rel=1e-2)
+
+
+def test_the_betas_are_those_of_the_options(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    state = begin(model, make_training(betas=[0.3, 0.9]))
+    for optimizer in (state.optimizer_d, state.optimizer_g):
+        assert [group["betas"] for group in optimizer.param_groups] == [(0.3, 0.9)]
+
+
+# --- Whom the information reaches ----------------------------------------------------------------
+
+
+def test_real_images_do_not_influence_the_information_gradient(
+    model: Model, game: Game, training: Training
+) -> None:
+    found = []
+    for seed in (1, 2):
+        state = begin(model, training)
+        real = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+        d_q_step(state, game, real)
+        found.append(gradients(state.networks.discriminator))
+    q_head = {name for name in found[0] if name.startswith("q_head")}
+    assert same(*found) == q_head
+
+
+def d_gradients(
+    make_game: MakeGame, model: Model, training: Training, real: Tensor
+) -> dict[str, Tensor]:
+    """Gradients of the first D/Q step."""
+    state = begin(model, training)
+    d_q_step(state, make_game(model, training), real)
+    return gradients(state.networks.discriminator)
+
+
+@pytest.mark.parametrize(
+    ("make_game", "changes", "reached"),
+    [
+        (infogan, {}, True),
+        (infogan, {"mi_trains_trunk": False}, False),
+        (regular_gan, {"baseline": "joint"}, True),
+        (regular_gan, {"baseline": "head"}, False),
+        # Neither option speaks about the other game.
+        (infogan, {"baseline": "head"}, True),
+        (regular_gan, {"mi_trains_trunk": False}, True),
+    ],
+)
+def test_the_information_reaches_the_trunk_only_where_the_options_say_so(
+    model: Model,
+    make_training: Callable[..., Training],
+    real: Tensor,
+    make_game: MakeGame,
+    changes: dict[str, Any],
+    reached: bool,
+) -> None:
+    none = {"lambda_categorical": 0.0, "lambda_continuous": 0.0}
+    told = d_gradients(make_game, model, make_training(**changes), real)
+    untold = d_gradients(make_game, model, make_training(**changes, **none), real)
+    trunk = {name for name in told if name.startswith("trunk")}
+    d_head = {name for name in told if name.startswith("d_head")}
+    expected = d_head if reached else d_head | trunk
+    assert same(told, untold) == expected
+
+
+def test_the_regular_gans_generator_hears_nothing_of_the_codes(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    found = []
+    for weight in (0.0, 1.0, 100.0):
+        training = make_training(lambda_categorical=weight, lambda_continuous=weight)
+        state = begin(model, training)
+        g_step(state, regular_gan(model, training), 8)
+        found.append(gradients(state.networks.generator))
+    assert same(found[0], found[1]) == set(found[0])
+    assert same(found[0], found[2]) == set(found[0])
+
+
+def test_infogans_generator_is_told_about_the_codes(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    found = []
+    for weight in (0.0, 1.0):
+        training = make_training(lambda_categorical=weight, lambda_continuous=weight)
+        state = begin(model, training)
+        g_step(state, infogan(model, training), 8)
+        found.append(gradients(state.networks.generator))
+    assert not same(*found)
+
+
+def test_each_kind_of_code_has_its_lambda(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    game = infogan(model, make_training(lambda_categorical=2.0, lambda_continuous=0.5))
+    assert game.weights == {"c1": 2.0, "c2": 0.5, "c3": 0.5}
+    bounds = {"c1": torch.tensor(1.0), "c2": torch.tensor(10.0), "c3": torch.tensor(100.0)}
+    assert information(game, bounds).item() == 2 * 1 + 0.5 * 10 + 0.5 * 100
+
+
+# --- The numbers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_game", GAMES)
+def test_the_losses_are_those_of_the_paper(
+    model: Model, training: Training, real: Tensor, float64: None, make_game: MakeGame
+) -> None:
+    """Against a transcription: log of sigmoid, Gaussian and softmax written out."""
+    state, game = begin(model, training), make_game(model, training)
+    real = real.double()
+
+    def transcribed(networks: nn.Module, latent: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        fake_logit, q = networks.discriminator(networks.generator(latent))
+        c1, c2, c3 = latent[:, 4:7], latent[:, 7:8], latent[:, 8:10]
+        log_q1 = (c1 * torch.log(torch.softmax(q[:, :3], dim=1))).sum(dim=1)
+        log_q2 = gaussian(c2, q[:, 3:4], q[:, 4:5])
+        log_q3 = gaussian(c3, q[:, 5:7], q[:, 7:9])
+        entropies = np.log(3), np.log(2), 2 * np.log(4)
+        means = [log_q.mean() for log_q in (log_q1, log_q2, log_q3)]
+        bounds = [mean + entropy for mean, entropy in zip(means, entropies, strict=True)]
+        return fake_logit, 1.0 * bounds[0] + 0.1 * bounds[1] + 0.1 * bounds[2], bounds
+
+    def gaussian(c: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
+        sigma = raw.exp()
+        density = torch.exp(-(((c - mean) / sigma) ** 2) / 2) / (sigma * np.sqrt(2 * np.pi))
+        return density.log().sum(dim=1)
+
+    before = copy.deepcopy(state.networks)
+    found: list[Tensor] = []
+    (latent,) = latents(state, lambda: found.extend(d_q_step(state, game, real)))
+    real_logit, _ = before.discriminator(real)
+    fake_logit, weighted, bounds = transcribed(before, latent)
+    loss_d = -(logsigmoid(real_logit) + torch.log(1 - torch.sigmoid(fake_logit))).mean()
+    expected = [
+        loss_d - weighted,
+        torch.sigmoid(real_logit).mean(),
+        torch.sigmoid(fake_logit).mean(),
+        *bounds,
+    ]
+    torch.testing.assert_close(found, expected)
+
+    before = copy.deepcopy(state.networks)
+    (latent,) = latents(state, lambda: found.append(g_step(state, game, 8)))
+    fake_logit, weighted, _ = transcribed(before, latent)
+    loss_g = -torch.log(torch.sigmoid(fake_logit)).mean()
+    told = weighted if make_game is infogan else 0.0
+    torch.testing.assert_close(found[-1], loss_g - told)
+
+
+@pytest.mark.parametrize("logit", [-200.0, 200.0])
+def test_a_certain_discriminator_has_finite_losses(
+    model: Model, training: Training, game: Game, real: Tensor, logit: float
+) -> None:
+    state = begin(model, training)
+    last = state.networks.discriminator.d_head[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.constant_(last.bias, logit)
+    loss_d, *_ = d_q_step(state, game, real)
+    assert loss_d.item() == pytest.approx(200, abs=5)
+    assert g_step(state, game, 8).isfinite()
+
+
+def test_a_row_has_a_number_for_every_column(
+    model: Model, training: Training, game: Game, images: np.ndarray
+) -> None:
+    (row,) = run(begin(model, training), game, images, 1)
+    bounds = ["lower_bound.c1", "lower_bound.c2", "lower_bound.c3"]
+    assert game.columns == ["loss_d", "loss_g", "d_real", "d_fake", *bounds]
+    assert len(row) == len(game.columns)
+    numbers = dict(zip(game.columns, row, strict=True))
+    assert 0 < numbers["d_real"] < 1
+    assert 0 < numbers["d_fake"] < 1
+    assert numbers["lower_bound.c1"] <= np.log(3)
+
+
+def test_rows_keep_no_graph_alive(
+    model: Model, training: Training, game: Game, images: np.ndarray
+) -> None:
+    row = next(train(begin(model, training), game, resident(images, CPU)))
+    assert not row.requires_grad
+
+
+# --- Latent variables ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_game", GAMES)
+def test_every_step_draws_fresh_latent_variables(
+    model: Model, training: Training, images: np.ndarray, make_game: MakeGame
+) -> None:
+    state = begin(model, training)
+    random = state.random.get_state()
+    seen = latents(state, lambda: run(state, make_game(model, training), images, 4))
+    assert [len(latent) for latent in seen] == [8] * 8
+    assert len(torch.unique(torch.cat(seen), dim=0)) == 64
+    assert not torch.equal(state.random.get_state(), random)
+
+
+def test_training_leaves_the_global_random_state_alone(
+    model: Model, training: Training, game: Game, images: np.ndarray
+) -> None:
+    state = begin(model, training)
+    before = torch.get_rng_state()
+    run(state, game, images, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_both_games_draw_the_same_latent_variables(
+    model: Model, training: Training, images: np.ndarray
+) -> None:
+    seen = []
+    for make_game in GAMES:
+        state = begin(model, training)
+        run(state, make_game(model, training), images, 3)
+        seen.append(state.random.get_state())
+    assert torch.equal(*seen)
+
+
+# --- Seeds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_game", GAMES)
+def test_the_same_seed_gives_the_same_rows(
+    model: Model, training: Training, images: np.ndarray, make_game: MakeGame
+) -> None:
+    game = make_game(model, training)
+    first = run(begin(model, training), game, images, 20)
+    torch.manual_seed(9)
+    assert run(begin(model, training), game, images, 20) == first
+    assert np.isfinite(first).all()
+
+
+def test_another_seed_gives_other_rows(
+    model: Model, make_training: Callable[..., Training], images: np.ndarray
+) -> None:
+    rows = []
+    for seed in (0, 1):
+        training = make_training(seed=seed)
+        rows.append(run(begin(model, training), infogan(model, training), images, 1))
+    assert rows[0] != rows[1]
+
+
+def test_every_purpose_has_a_seed_of_its_own() -> None:
+    # As used: weights, latent variables and fresh codes by purpose, the order also by epoch.
+    purposes = [(0,), (1,), (HELD_OUT,), *((2, epoch) for epoch in range(50))]
+    seeds = {derive_seed(seed, *purpose) for seed in range(20) for purpose in purposes}
+    assert len(seeds) == 20 * len(purposes)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derive_seed(5, HELD_OUT) == derive_seed(5, HELD_OUT)
+
+
+# --- Batches -------------------------------------------------------------------------------------
+
+
+def numbered(count: int) -> Tensor:
+    """Images that are their own numbers."""
+    return torch.arange(count)[:, None, None, None]
+
+
+def order(count: int, batch_size: int, seed: int, iteration: int, batch_count: int) -> list[Any]:
+    found = itertools.islice(batches(numbered(count), batch_size, seed, iteration), batch_count)
+    return [batch.flatten().tolist() for batch in found]
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(28, 8), (24, 8), (8, 8), (9, 2)])
+def test_an_epoch_is_as_many_whole_batches_as_there_are_and_no_image_twice(
+    count: int, batch_size: int
+) -> None:
+    each = count // batch_size
+    found = order(count, batch_size, seed=0, iteration=0, batch_count=4 * each)
+    assert {len(batch) for batch in found} == {batch_size}
+    epochs = [list(itertools.chain(*found[i : i + each])) for i in range(0, 4 * each, each)]
+    for epoch in epochs:
+        assert len(set(epoch)) == each * batch_size
+        assert set(epoch) <= set(range(count))
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_what_an_epoch_leaves_over_is_not_always_the_same() -> None:
+    found = order(28, 8, seed=0, iteration=0, batch_count=3 * 20)
+    used = [set(itertools.chain(*found[i : i + 3])) for i in range(0, 60, 3)]
+    assert len({frozenset(epoch) for epoch in used}) > 1
+
+
+def test_another_seed_gives_another_order() -> None:
+    assert order(28, 8, 0, 0, 3) != order(28, 8, 1, 0, 3)
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 3, 4, 7, 9])
+def test_batches_go_on_where_they_were_left(iteration: int) -> None:
+    whole = order(28, 8, seed=0, iteration=0, batch_count=12)
+    rest = order(28, 8, seed=0, iteration=iteration, batch_count=12 - iteration)
+    assert rest == whole[iteration:]
+
+
+def test_training_sees_the_batches_in_the_models_range(
+    model: Model, training: Training, game: Game, images: np.ndarray
+) -> None:
+    state = begin(model, training)
+    seen: list[Tensor] = []
+    trunk = state.networks.discriminator.trunk
+    with trunk.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone())):
+        run(state, game, images, 4)
+    expected = itertools.islice(batches(torch.from_numpy(images), 8, training.seed, 0), 4)
+    for given, batch in zip(seen[::3], expected, strict=True):  # real, generated, generated
+        assert torch.equal(given, to_pixels(batch, model.pixel_range))
+
+
+def test_resident_images_are_a_copy_of_a_read_only_array(images: np.ndarray) -> None:
+    images.setflags(write=False)
+    tensor = resident(images, CPU)
+    assert tensor.dtype == torch.uint8
+    np.testing.assert_array_equal(tensor.numpy(), images)
+    tensor.zero_()
+    assert images.any()
+
+
+def test_a_named_device_is_chosen() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+# --- Continuation --------------------------------------------------------------------------------
+
+
+def everything(state: State) -> list[Tensor]:
+    """All tensors of a state: weights, statistics, moments, steps, random state."""
+    content = state.state_dict()
+    moments = [
+        value
+        for optimizer in (content["optimizer_d"], content["optimizer_g"])
+        for values in optimizer["state"].values()
+        for value in values.values()
+    ]
+    return [*content["networks"].values(), *moments, content["random"]]
+
+
+# 28 images are three batches of eight: 3 and 6 are epoch boundaries.
+@pytest.mark.parametrize("interruption", [0, 1, 3, 4, 6, 8])
+@pytest.mark.parametrize("make_game", GAMES)
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    model: Model,
+    make_training: Callable[..., Training],
+    images: np.ndarray,
+    tmp_path: Path,
+    make_game: MakeGame,
+    interruption: int,
+) -> None:
+    training = make_training()
+    game = make_game(model, training)
+    whole = begin(model, training)
+    rows = run(whole, game, images, 9)
+
+    first = begin(model, training)
+    found = run(first, game, images, interruption)
+    checkpoint.save(tmp_path / "state.pt", first.state_dict())
+    # What is done after saving changes nothing that was saved.
+    run(first, game, images, 2)
+
+    second = begin(model, make_training(seed=7))
+    content = checkpoint.load(tmp_path / "state.pt", CPU)
+    assert content is not None
+    second.load_state_dict(content)
+    found += run(second, game, images, 9 - interruption)
+
+    assert found == rows
+    assert second.iteration == whole.iteration == 9
+    for mine, expected in zip(everything(second), everything(whole), strict=True):
+        assert torch.equal(mine, expected)
+
+
+def test_a_state_continues_from_its_own_dictionary(
+    model: Model, training: Training, game: Game, images: np.ndarray
+) -> None:
+    first = begin(model, training)
+    run(first, game, images, 4)
+    second = begin(model, training)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert run(second, game, images, 4) == run(first, game, images, 4)
+
+
+def test_a_state_counts_its_iterations(
+    model: Model, training: Training, game: Game, images: np.ndarray
+) -> None:
+    state = begin(model, training)
+    for i, _ in enumerate(itertools.islice(train(state, game, resident(images, CPU)), 5)):
+        assert state.iteration == i + 1
