@@ -100,16 +100,20 @@ def _draw_sum(
     window = iterations <= (last if last is not None else iterations[-1])
     batch = np.sum([rows.column(f"lower_bound.{code}") for code in codes], axis=0)
     fresh = np.sum([rows.column(f"held_out.{code}") for code in codes], axis=0)
-    axes.plot(iterations[window], batch[window], color=colour, alpha=0.35, linewidth=0.5)
+    axes.plot(iterations[window], batch[window], color=colour, alpha=0.45, linewidth=0.6)
     measured = window & np.isfinite(fresh)
-    marker = "o" if measured.sum() <= 25 else None
+    # A line between few points would claim what nobody measured: the baseline's hump lies there.
+    few = measured.sum() <= 25
     axes.plot(
         iterations[measured],
         fresh[measured],
         color=colour,
         linewidth=1.6,
-        marker=marker,
-        markersize=2.5,
+        linestyle="none" if few else "-",
+        marker="o" if few else None,
+        markersize=4,
+        clip_on=False,
+        zorder=3,
         label=label,
     )
 
@@ -149,10 +153,11 @@ def traversal(
     picture = tile(panel[:, order].reshape(-1, *panel.shape[2:]), columns, padding)
 
     with _style():
+        above, below = 0.25, 0.27 if isinstance(code, UniformPrior) else 0.05  # inches for words
         side = _WIDTH * 0.94 * picture.shape[0] / picture.shape[1]
-        figure = Figure(figsize=(_WIDTH, side + 0.52), dpi=dpi)
-        bottom, top = 0.25 / (side + 0.52), 1 - 0.27 / (side + 0.52)
-        axes = figure.add_axes((0.05, bottom, 0.94, top - bottom))
+        whole = side + above + below
+        figure = Figure(figsize=(_WIDTH, whole), dpi=dpi)
+        axes = figure.add_axes((0.05, below / whole, 0.94, side / whole))
         _show(axes, picture)
         centres = (np.arange(columns) + 0.5) * (width + padding) + padding / 2
         headings = _headings(values, order, code, class_of_category)
