@@ -1,7 +1,6 @@
 """Q as a classifier, and traversals: against brute force, and by their own laws."""
 
 import itertools
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -103,7 +102,7 @@ def test_on_what_it_is_fitted_on_the_majority_is_at_least_as_right(seed: int) ->
     table = contingency(categories, classes, (6, 5))
     majority = error_rate(match_majority(table), categories, classes)
     assert majority <= error_rate(match_one_to_one(table), categories, classes)
-    assert majority == 1 - table.max(axis=1).sum() / 300
+    assert round(300 * majority) == 300 - table.max(axis=1).sum()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -349,17 +348,15 @@ def test_a_traversal_is_the_generator_in_eval_mode(
     shown, values = traverse(generator, space, ROWS, COLUMNS, (-2, 2), PIXELS, random())
     assert {name: panel.shape for name, panel in shown.items()} == {
         "c1": (ROWS, 3, 1, 8, 8),
-        **{name: (ROWS, COLUMNS, 1, 8, 8) for name in ("c2", "c3_0", "c3_1")},
+        **dict.fromkeys(("c2", "c3_0", "c3_1"), (ROWS, COLUMNS, 1, 8, 8)),
     }
     generator.eval()
     with torch.no_grad():
         for name, panel in shown.items():
             assert panel.dtype == np.uint8
             assert len(values[name]) == panel.shape[1]
-            for row in range(ROWS):
-                expected = to_uint8(generator(panels[name][row]), PIXELS).numpy().astype(int)
-                # Rounding may fall to either side where batches differ.
-                assert np.abs(panel[row].astype(int) - expected).max() <= 1
+            expected = to_uint8(generator(panels[name].flatten(0, 1)), PIXELS)
+            np.testing.assert_array_equal(panel.reshape(-1, 1, 8, 8), expected.numpy())
 
 
 def test_the_values_of_a_traversal_are_those_of_its_code(
@@ -376,4 +373,3 @@ def test_samples_are_random_images_of_a_seed(networks: Networks, space: LatentSp
     again = sample_images(networks.generator, space, 9, PIXELS, random(1))
     np.testing.assert_array_equal(first, again)
     assert len(np.unique(first, axis=0)) == 9
-    assert math.prod(first.shape) == 9 * 64

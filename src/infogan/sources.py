@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
+import urllib3
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -42,6 +43,14 @@ class _Interrupted(Exception):
     """The connection failed; trying again may help."""
 
 
+_INTERRUPTIONS = (
+    requests.ConnectionError,
+    requests.Timeout,
+    urllib3.exceptions.HTTPError,  # while reading, below requests
+    _Interrupted,
+)
+
+
 def fetch(source: Source, folder: Path, mirror: str | None) -> None:
     """Make ``folder`` hold exactly the source's files, each with its pinned content.
 
@@ -55,7 +64,7 @@ def fetch(source: Source, folder: Path, mirror: str | None) -> None:
         origins = _origins(source, folder.name, mirror)
         for file in source.files:
             reasons = _fetch_file(file, folder, origins)
-            if reasons:
+            if reasons is not None:
                 failures[file.name] = reasons
         if failures:
             raise UserError(_explain(source, folder, mirror, failures))
@@ -100,8 +109,8 @@ def _origins(source: Source, dataset: str, mirror: str | None) -> list[str]:
     return [f"{mirror.rstrip('/')}/{dataset}", *origins] if mirror else origins
 
 
-def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str]:
-    """Empty if the file is in place and verified, else why each origin failed.
+def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str] | None:
+    """None if the file is in place and verified, else why each origin failed.
 
     An origin that cannot be reached is taken from the list: it has cost enough time.
     """
@@ -112,7 +121,7 @@ def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str]
         problem = verify(target, file)
         if problem is None:
             part.unlink(missing_ok=True)
-            return []
+            return None
         _logger.warning("%s %s; looking for a good copy", target, problem)
         reasons.append(f"the file in place {problem}")
     for origin in list(origins):
@@ -126,14 +135,19 @@ def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str]
                 origins.remove(origin)
             continue
         part.replace(target)
-        return []
+        return None
     return reasons
 
 
 def _bring(address: str, file: SourceFile, part: Path) -> None:
     """Leave the verified file in ``part``, or raise _Unusable."""
     if address.startswith(("http://", "https://")):
+        continued = part.exists()
         _download(address, file, part)
+        if continued and verify(part, file):
+            # What lay there was of another file, or damaged: once more, from the beginning.
+            part.unlink()
+            _download(address, file, part)
     else:
         try:
             _copy(address, part)
@@ -165,7 +179,7 @@ def _download(url: str, file: SourceFile, part: Path) -> None:
             time.sleep(BACK_OFF_SECONDS * 2 ** (attempt - 1))
         try:
             return _download_once(url, file, part)
-        except (requests.ConnectionError, requests.Timeout, _Interrupted) as error:
+        except _INTERRUPTIONS as error:
             problem = f"is not reachable ({_short(error)})"
         except requests.RequestException as error:
             raise _Unusable(f"cannot be downloaded ({_short(error)})") from None
@@ -197,7 +211,8 @@ def _download_once(url: str, file: SourceFile, part: Path) -> None:
                 desc=file.name,
             ) as bar,
         ):
-            for block in response.iter_content(_BLOCK):
+            # The bytes as sent, whatever compression the headers claim: those are pinned.
+            for block in response.raw.stream(_BLOCK, decode_content=False):
                 stream.write(block)
                 bar.update(len(block))
     size = part.stat().st_size
@@ -206,7 +221,7 @@ def _download_once(url: str, file: SourceFile, part: Path) -> None:
 
 
 def _short(error: Exception) -> str:
-    return type(error).__name__ if isinstance(error, requests.RequestException) else str(error)
+    return str(error) if isinstance(error, _Interrupted) else type(error).__name__
 
 
 def _explain(

@@ -148,22 +148,12 @@ def open_run(
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         client = MlflowClient(uri)
-        if resume:
-            try:
-                client.update_run(resume, status="RUNNING")
-                client.delete_tag(resume, "error") if "error" in client.get_run(
-                    resume
-                ).data.tags else None
-                return MlflowTracker(client, resume, uri)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                _logger.info("MLflow no longer has run %s; a new one is opened", resume)
+        if resume and _reopen(client, resume):
+            return MlflowTracker(client, resume, uri)
         found = client.get_experiment_by_name(experiment)
         experiment_id = (
             found.experiment_id if found else client.create_experiment(experiment, artifacts)
@@ -173,6 +163,25 @@ def open_run(
     except Exception as error:  # never at the price of a training
         _lament(uri, error)
         return Tracker()
+
+
+def _reopen(client: "MlflowClient", run_id: str) -> bool:
+    """Set a run to RUNNING, if the store still has it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        run = None
+    if run is None or run.info.lifecycle_stage != "active":
+        _logger.info("MLflow no longer has run %s; a new one is opened", run_id)
+        return False
+    client.update_run(run_id, status="RUNNING")
+    if "error" in run.data.tags:
+        client.delete_tag(run_id, "error")
+    return True
 
 
 def _lament(uri: str, error: Exception) -> None:
