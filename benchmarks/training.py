@@ -30,6 +30,16 @@ from infogan.training import choose_device, infogan, resident, start, train
 ROOT = Path(__file__).parents[1]
 
 
+def _processor() -> str:
+    """The CPU's name where the system tells it, and its cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except FileNotFoundError:
+        names = [platform.processor() or platform.machine()]
+    return f"{names[0]}, {os.cpu_count()} cores"
+
+
 def options(iterations: int) -> tuple[Model, Training]:
     """The paper's settings for MNIST."""
     written = yaml.safe_load((ROOT / "conf/base/parameters_mnist.yml").read_text())["mnist"]
@@ -99,7 +109,7 @@ def main() -> None:
     kedro = str(Path(sys.executable).parent / "kedro")
     device = choose_device("auto")
     results = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "iterations": iterations,
