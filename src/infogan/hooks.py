@@ -224,6 +224,10 @@ class Tracking:
                 )
         card = inputs.get(f"{dataset}.card")
         commit, _, dirty = tracking.commit().partition("+")
+        if tracker.run_id == resume and not sidecar:
+            # The commit of a run is that of its training; what is added later may be of another.
+            tracker.set_tags({f"git_commit_{stage}": commit for stage in node.tags})
+            return
         tracker.set_tags(
             {
                 "dataset": dataset,
@@ -236,7 +240,7 @@ class Tracking:
             }
         )
         if tracker.run_id:
-            _logger.info("MLflow run %s (%s)", tracker.run_id, "resumed" if resume else "new")
+            _logger.info("MLflow run %s (%s)", tracker.run_id, "resumed" if tracker.run_id == resume else "new")
 
     def _end(self, status: str) -> None:
         tracking.current().end(status)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 FLUSH_POINTS = 500  # metrics a batch: beyond some hundred, larger batches are not cheaper
+# Lets MLflow's pages open on curves and runs instead of on traces of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _FLUSH_SECONDS = 10.0  # at most this old are curves that somebody watches
 
 
@@ -156,7 +158,9 @@ def open_run(
             return MlflowTracker(client, resume, uri)
         found = client.get_experiment_by_name(experiment)
         experiment_id = (
-            found.experiment_id if found else client.create_experiment(experiment, artifacts)
+            found.experiment_id
+            if found
+            else client.create_experiment(experiment, artifacts, tags=_EXPERIMENT_TAGS)
         )
         run = client.create_run(experiment_id, run_name=name)
         return MlflowTracker(client, run.info.run_id, uri)

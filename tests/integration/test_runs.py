@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from kedro_project import Project
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from infogan.datasets import RowsDataset, WeightsDataset
 from infogan.networks import rebuild
@@ -62,7 +63,7 @@ def client(project: Project) -> MlflowClient:
     return MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
 
 
-def the_run(project: Project) -> "MlflowClient":
+def the_run(project: Project) -> Run:
     store = client(project)
     (run,) = store.search_runs([e.experiment_id for e in store.search_experiments()])
     return run
@@ -117,6 +118,20 @@ def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> 
     assert {"report.html", "history.csv", "metrics.json", "figures"} <= names
     figures = {each.path for each in store.list_artifacts(run.info.run_id, "figures")}
     assert "figures/mutual_information.png" in figures
+
+
+def test_an_evaluation_of_its_own_adds_to_the_run_that_trained_the_model(
+    tracked: tuple[Project, str],
+) -> None:
+    project, _ = tracked
+    before = the_run(project)
+    done = project.run("--pipelines=digits.evaluation")
+    assert done.returncode == 0, done.stderr
+    after = the_run(project)
+    assert after.info.status == "FINISHED"
+    assert after.data.tags["git_commit"] == before.data.tags["git_commit"]
+    assert "git_commit_evaluation" in after.data.tags
+    assert after.data.metrics == before.data.metrics
 
 
 def test_a_saved_model_rebuilds_itself_from_its_file_alone(tracked: tuple[Project, str]) -> None:
