@@ -66,12 +66,15 @@ def test_the_temporary_file_lies_beside_the_other_and_ends_like_it(tmp_path: Pat
         assert temporary.name.startswith(".")
 
 
-def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_gone_after_the_next_write(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    with atomic(path) as first, atomic(path) as second:
-        first.write_text("first")
-        second.write_text("second")
-    assert path.read_text() == "first"  # the last to end
+    with atomic(path) as temporary:
+        name = temporary.name
+    (tmp_path / name).write_text("half of what a killed process wanted to write")
+    with atomic(path) as temporary:
+        assert temporary.read_bytes() == b""
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
 
 

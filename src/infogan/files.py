@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 _BLOCK = 1 << 20
@@ -15,31 +14,22 @@ def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without error.
 
     The suffix is kept, since writers choose their format by it. The content is on disk before the
-    name appears, so a crash leaves the old file or the new one, never half of it. An OSError from
-    within names ``path``.
+    name appears, so a crash leaves the old file or the new one, never half of it; what a killed
+    process leaves under the temporary name is overwritten by the next. One writer at a time. An
+    OSError from within names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".tmp{path.suffix}")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
+        temporary.write_bytes(b"")
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _umask() -> int:
-    # mkstemp makes private files; the mask can only be read by setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        temporary.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

@@ -240,7 +240,11 @@ class Tracking:
             }
         )
         if tracker.run_id:
-            _logger.info("MLflow run %s (%s)", tracker.run_id, "resumed" if tracker.run_id == resume else "new")
+            _logger.info(
+                "MLflow run %s (%s)",
+                tracker.run_id,
+                "resumed" if tracker.run_id == resume else "new",
+            )
 
     def _end(self, status: str) -> None:
         tracking.current().end(status)
