@@ -44,7 +44,7 @@ LIBRARY = {
     "sources": {"errors", "files", "options"},
 }
 KEDRO_HALF = {
-    "tracking": set(),
+    "tracking": {"files"},
     "hooks": {"errors", "files", "options", "report", "tracking"},
     "settings": {"hooks"},
     "cli": {"errors"},

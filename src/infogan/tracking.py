@@ -16,6 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
+from infogan.files import atomic
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
@@ -153,6 +157,7 @@ def open_run(
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
+        _create_database(uri)
         client = MlflowClient(uri)
         if resume and _reopen(client, resume):
             return MlflowTracker(client, resume, uri)
@@ -167,6 +172,24 @@ def open_run(
     except Exception as error:  # never at the price of a training
         _lament(uri, error)
         return Tracker()
+
+
+def _create_database(uri: str) -> None:
+    """Make a new SQLite store whole or not at all, and once.
+
+    MLflow makes its tables in many steps; interrupted between two of them, or done by two
+    processes at once, they would never work again.
+    """
+    from mlflow import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if not path.exists():
+            with atomic(path) as temporary:
+                MlflowClient(f"sqlite:///{temporary}").search_experiments()
 
 
 def _reopen(client: "MlflowClient", run_id: str) -> bool:

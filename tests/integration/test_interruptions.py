@@ -105,6 +105,24 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_and_neither_is_harmed(
         assert project.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
 
 
+def test_an_interruption_while_mlflow_makes_its_tables_spoils_no_later_run(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project(tracked=True)
+    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    process = project.start("--pipelines=digits.training")
+    project.wait_for(process, (project.folder / ".mlflow.tmp.db").exists)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert not (project.folder / "mlflow.db").exists()
+
+    done = project.run("--pipelines=digits.training")
+    assert done.returncode == 0, done.stderr
+    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    assert run.info.status == "FINISHED"
+
+
 def test_a_failing_run_is_on_record_as_failed_with_its_error(trained: Project) -> None:
     trained.variables = {}
     other = "--params=digits.model.leaky_slope=0.2"
