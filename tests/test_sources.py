@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import os
 import subprocess
@@ -402,12 +403,15 @@ def test_pauses_between_attempts_double(
     assert pauses == [1.0, 2.0, 4.0]
 
 
+@pytest.mark.parametrize("content", [DATA, gzip.compress(DATA, mtime=0)], ids=["not", "gzip"])
 def test_a_server_that_claims_a_transfer_compression_still_gives_the_stored_bytes(
-    origin: Origin, folder: Path
+    origin: Origin, folder: Path, content: bytes
 ) -> None:
-    origin.moods["a"] = ["gzip"]  # as some servers do for names that end in .gz
-    fetch(source(f"{origin.url}/a"), folder, None)
-    assert holds_exactly(folder, data_bin=DATA)
+    origin.files["/a/data.bin"] = content
+    origin.moods["a"] = ["gzip"] * 100  # as some servers do for names that end in .gz
+    fetch(source(f"{origin.url}/a", files=(pinned(content),)), folder, None)
+    assert len(origin.requests) == 1
+    assert holds_exactly(folder, data_bin=content)
 
 
 # --- What people are told ------------------------------------------------------------------------
