@@ -451,3 +451,64 @@ def test_flattening_goes_into_dictionaries(mnist: dict[str, Any]) -> None:
     captions = mnist["reporting"]["captions"]
     found = {key for key in flat if re.match(r"reporting\.captions\.", key)}
     assert found == {f"reporting.captions.{name}" for name in captions}
+
+
+# --- In one plain sentence each ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"pixel_range": [-1.0, 1.0]},
+            r"^model\.generator: it ends in sigmoid, which gives pixels in \[0, 1\], but "
+            r"pixel_range is \[-1\.0, 1\.0\]\.$",
+        ),
+        ({"generator": ["fc 8x8x1 relu"]}, "last activation must be sigmoid .* or tanh"),
+        ({"trunk": ["pool 4"]}, r"^model\.trunk\.0: unknown layer 'pool 4': [^.]*\.$"),
+        ({"leaky_slope": 2}, r"^model\.leaky_slope is 2: Input should be less than 1\.$"),
+        ({"codes": ["c_2 uniform -1 1"]}, "code 'c_2 uniform -1 1' is not understood"),
+        ({"codes": ["c categorical \u00b2"]}, "is not understood"),
+    ],
+)
+def test_a_bad_model_is_told_in_our_words_and_once(
+    make_model: Callable[..., Model], changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        make_model(**changes)
+
+
+@pytest.mark.parametrize("key", ["lr_d", "lr_g"])
+@pytest.mark.parametrize("value", [0, -1, True, "2e-4"])
+def test_a_bad_rate_is_shown_with_its_value(
+    make_training: Callable[..., Training], key: str, value: object
+) -> None:
+    with pytest.raises(UserError, match=f"^training\\.{key} is {value!r}: "):
+        make_training(**{key: value})
+
+
+@pytest.mark.parametrize(
+    "line", ["conv 8 s2 s1", "conv 8 bn bn", "conv 8 bn s2", "conv 8 lrelu s2"]
+)
+def test_the_words_of_a_layer_stand_in_one_order(line: str) -> None:
+    with pytest.raises(ValueError, match=rf"{line!r}.*not understood here"):
+        Layer.parse(line)
+
+
+@pytest.mark.parametrize("limits", [(-math.pi, math.pi), (0.1, 1e-7 + 0.1), (-1.0, 1e20)])
+def test_a_codes_text_keeps_every_digit_of_its_range(limits: tuple[float, float]) -> None:
+    code = parse_code(f"c1 uniform {limits[0]!r} {limits[1]!r}")
+    assert parse_code(str(code)) == code
+
+
+def test_both_heads_stand_on_the_trunks_features(make_model: Callable[..., Model]) -> None:
+    make_model(d_head=["conv 4 s1 lrelu"]).check_image_shape((1, 8, 8))
+    with pytest.raises(UserError, match="model.q_head cannot be built: 'conv 4 s2'"):
+        make_model(trunk=["fc 9"], q_head=["conv 4 s2"]).check_image_shape((1, 8, 8))
+
+
+def test_a_misspelt_key_of_a_file_is_answered_with_the_nearest(mnist: dict[str, Any]) -> None:
+    source = mnist["source"]
+    file = {"byte" if key == "bytes" else key: v for key, v in source["files"][0].items()}
+    with pytest.raises(UserError, match=r"source\.files\.0\.byte .*did you mean bytes\?"):
+        Source.model_validate({**source, "files": [file]})

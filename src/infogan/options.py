@@ -26,6 +26,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -78,20 +79,21 @@ class Layer:
             raise ValueError(f"layer {line!r}: only fc has a size HxWxC, {kind} has channels")
         size = (numbers[2], numbers[0], numbers[1]) if len(numbers) == 3 else (numbers[0],)
 
+        # The words stand in one order: stride, bn, activation.
         stride, batch_norm, activation = 1, False, None
-        for word in words[1:]:
-            if re.fullmatch(r"s[12]", word) and kind != "fc":
-                stride = int(word[1:])
-            elif word == "bn" and activation is None:
-                batch_norm = True
-            elif word in ACTIVATIONS and activation is None:
-                activation = word
-            else:
-                known = "bn, then one of " + ", ".join(ACTIVATIONS)
-                raise ValueError(
-                    f"layer {line!r}: {word!r} is not understood here; after the size come "
-                    + (known if kind == "fc" else f"s1 or s2, {known}")
-                )
+        rest = words[1:]
+        if rest and rest[0] in ("s1", "s2") and kind != "fc":
+            stride = int(rest.pop(0)[1:])
+        if rest and rest[0] == "bn":
+            batch_norm = bool(rest.pop(0))
+        if rest and rest[0] in ACTIVATIONS:
+            activation = rest.pop(0)
+        if rest:
+            known = "bn, then one of " + ", ".join(ACTIVATIONS)
+            raise ValueError(
+                f"layer {line!r}: {rest[0]!r} is not understood here; after the size come "
+                + (known if kind == "fc" else f"s1 or s2, {known}")
+            )
         return cls(kind, size, stride, batch_norm, activation)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
@@ -193,10 +195,15 @@ class UniformPrior:
 
     def __str__(self) -> str:
         dim = f" x{self.dim}" if self.dim > 1 else ""
-        return f"{self.name} uniform {self.low:g} {self.high:g}{dim}"
+        return f"{self.name} uniform {_text_of(self.low)} {_text_of(self.high)}{dim}"
 
 
 Prior = CategoricalPrior | UniformPrior
+
+
+def _text_of(number: float) -> str:
+    """Every digit, since cards and fingerprints keep this text; ``-1`` rather than ``-1.0``."""
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def parse_code(line: object) -> Prior:
@@ -209,10 +216,10 @@ def parse_code(line: object) -> Prior:
         return line
     words = line.split() if isinstance(line, str) else []
     grammar = "a code is written 'NAME categorical K' or 'NAME uniform LOW HIGH [xDIM]'"
-    if len(words) < 3 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", words[0]):
+    if len(words) < 3 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", words[0]):
         raise ValueError(f"code {line!r} is not understood: {grammar}")
     name, kind, *numbers = words
-    if kind == "categorical" and len(numbers) == 1 and numbers[0].isdigit():
+    if kind == "categorical" and len(numbers) == 1 and re.fullmatch("[0-9]+", numbers[0]):
         if int(numbers[0]) < 2:
             raise ValueError(f"code {line!r} needs at least two categories to carry information")
         return CategoricalPrior(name, int(numbers[0]))
@@ -349,25 +356,32 @@ class Block(Options):
 def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
     """Key, value and what would be right, of each error pydantic found."""
     name = block.__name__.lower()
+    places = [found["loc"] for found in error.errors()]
     for found in error.errors():
-        key = ".".join([name, *(str(part) for part in found["loc"])])
+        place = found["loc"]
+        key = ".".join([name, *(str(part) for part in place)])
+        if found["type"] == "too_short" and any(
+            other[: len(place)] == place and other != place for other in places
+        ):
+            continue  # only because its items were refused, which is said already
         if found["type"] == "extra_forbidden":
-            close = get_close_matches(str(found["loc"][-1]), block.model_fields, n=1)
+            inner = (SourceFile, Claim) if len(place) > 1 else (block,)
+            known = [field for kind in inner for field in kind.model_fields]
+            close = get_close_matches(str(place[-1]), known, n=1)
             hint = f"did you mean {close[0]}?" if close else "remove it."
             yield f"{key} is not a known key; {hint}"
         elif found["type"] == "missing":
             yield f"{key} is missing."
+        elif found["type"] == "value_error":  # our own words, which show the value
+            yield f"{key}: {found['msg'].removeprefix('Value error, ')}."
         else:
-            message = found["msg"].removeprefix("Value error, ")
-            told = repr(found["input"]) in message or not found["loc"]
-            value = "" if told else f" is {found['input']!r}"
-            yield f"{key}{value}: {message}."
+            yield f"{key} is {found['input']!r}: {found['msg']}."
 
 
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
-Rate = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, strict=True)]
+Weight = Annotated[float, Field(ge=0, strict=True)]
 
 
 class SourceFile(Options):
@@ -419,22 +433,27 @@ class Model(Block):
                 raise ValueError(f"two codes are called {name!r}: give each its own name")
         return codes
 
-    @model_validator(mode="after")
-    def _output_range_fits(self) -> Self:
-        last = self.generator[-1]
+    @field_validator("generator")
+    @classmethod
+    def _output_range_fits(
+        cls, generator: tuple[Layer, ...], info: ValidationInfo
+    ) -> tuple[Layer, ...]:
+        # Not a validator of the whole model: that would run outside Block's plain speaking.
+        last = generator[-1]
         fitting = OUTPUT_RANGES.get(last.activation or "")
         if fitting is None:
             raise ValueError(
-                f"generator ends in '{last}': its last activation must be sigmoid (pixels in "
-                "[0, 1]) or tanh (pixels in [-1, 1])"
+                f"it ends in '{last}', but its last activation must be sigmoid (pixels in [0, 1]) "
+                "or tanh (pixels in [-1, 1])"
             )
-        if self.pixel_range != fitting:
+        pixel_range = info.data.get("pixel_range", fitting)  # absent if it is wrong itself
+        if pixel_range != fitting:
             low, high = fitting
             raise ValueError(
-                f"pixel_range is {list(self.pixel_range)}, but the generator ends in "
-                f"{last.activation}, which gives pixels in [{low:g}, {high:g}]"
+                f"it ends in {last.activation}, which gives pixels in [{low:g}, {high:g}], but "
+                f"pixel_range is {list(pixel_range)}"
             )
-        return self
+        return generator
 
     @property
     def latent_size(self) -> int:
@@ -459,11 +478,13 @@ class Model(Block):
                 + ", ".join(format_shape(shape) for shape in made[1:])
                 + "."
             )
-        for name, layers in (("trunk", self.trunk), ("d_head", self.d_head)):
+        before = image_shape
+        for name in ("trunk", "d_head", "q_head"):
             try:
-                shapes(layers, image_shape if name == "trunk" else (1,))
+                after = shapes(getattr(self, name), before)[-1]
             except ValueError as error:
                 raise UserError(f"model.{name} cannot be built: {error}.") from None
+            before = after if name == "trunk" else before  # both heads stand on the trunk
 
 
 class Training(Block):

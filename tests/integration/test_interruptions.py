@@ -114,13 +114,13 @@ def test_an_interruption_while_mlflow_makes_its_tables_spoils_no_later_run(
     project.wait_for(process, (project.folder / ".mlflow.tmp.db").exists)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
-    assert not (project.folder / "mlflow.db").exists()
 
+    # On a fast machine the signal may come after the last table; then that run is on record, too.
     done = project.run("--pipelines=digits.training")
     assert done.returncode == 0, done.stderr
     store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
-    assert run.info.status == "FINISHED"
+    runs = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    assert [run.info.status for run in runs].count("FINISHED") == 1
 
 
 def test_a_failing_run_is_on_record_as_failed_with_its_error(trained: Project) -> None:
