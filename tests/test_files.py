@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infogan.files import atomic, sha256
+from infogan.files import atomic, digest
 
 
 def test_the_content_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -104,4 +104,4 @@ def test_permissions_follow_the_umask(tmp_path: Path, mask: int) -> None:
 def test_the_hash_is_that_of_the_whole_content(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     (tmp_path / "a").write_bytes(content)
-    assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+    assert digest(tmp_path / "a", "sha256") == hashlib.sha256(content).hexdigest()

@@ -503,7 +503,7 @@ def test_a_codes_text_keeps_every_digit_of_its_range(limits: tuple[float, float]
 
 def test_both_heads_stand_on_the_trunks_features(make_model: Callable[..., Model]) -> None:
     make_model(d_head=["conv 4 s1 lrelu"]).check_image_shape((1, 8, 8))
-    with pytest.raises(UserError, match="model.q_head cannot be built: 'conv 4 s2'"):
+    with pytest.raises(UserError, match=r"model.q_head cannot be built: 'conv 4 s2'"):
         make_model(trunk=["fc 9"], q_head=["conv 4 s2"]).check_image_shape((1, 8, 8))
 
 

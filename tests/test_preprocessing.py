@@ -1,23 +1,44 @@
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from infogan.errors import UserError
+from infogan import preprocessing
+from infogan.errors import Rejected, UserError
 from infogan.options import Shape, Slice, parse_transform
-from infogan.preprocessing import prepare
+from infogan.preprocessing import Images, Joined, Prepared, prepare
 
 
 def images(count: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
+def done(
+    raw: Images,
+    part: Slice,
+    shape: Shape,
+    scratch: Path,
+    lines: Sequence[str] = (),
+    **changes: Any,
+) -> Prepared:
+    transforms = [parse_transform(line) for line in lines]
+    arguments = {"names": None, "identity": "a", "max_rejected": 0, **changes}
+    return prepare(
+        raw, part=part, transforms=transforms, shape=shape, scratch=scratch, **arguments
+    )
+
+
 def prepared(raw: np.ndarray, lines: list[str], shape: Shape) -> np.ndarray:
-    part = Slice("train", 0, len(raw))
-    return np.stack(list(prepare(raw, part, [parse_transform(line) for line in lines], shape)))
+    with TemporaryDirectory() as folder:
+        part = Slice("train", 0, len(raw))
+        return np.array(done(raw, part, shape, Path(folder) / "train", lines).images)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +46,10 @@ def prepared(raw: np.ndarray, lines: list[str], shape: Shape) -> np.ndarray:
     [
         ((3, 20, 30), ["center_crop 16x12"], (3, 16, 12)),
         ((3, 21, 31), ["center_crop 16x12"], (3, 16, 12)),
-        ((1, 10, 10), ["center_crop 14x12"], (1, 14, 12)),
+        ((3, 20, 31), ["square"], (3, 20, 20)),
+        ((1, 31, 20), ["square", "resize 8x8"], (1, 8, 8)),
+        ((1, 5, 5), ["rgb"], (3, 5, 5)),
+        ((3, 5, 5), ["rgb"], (3, 5, 5)),
         ((3, 20, 30), ["resize 8x9"], (3, 8, 9)),
         ((1, 8, 8), ["resize 28x28"], (1, 28, 28)),
         ((3, 20, 30), ["grayscale"], (1, 20, 30)),
@@ -44,8 +68,12 @@ def test_images_become_what_torchvision_makes_of_them(
         numbers = [int(number) for number in size]
         if kind == "center_crop":
             expected = functional.center_crop(expected, numbers)
+        elif kind == "square":
+            expected = functional.center_crop(expected, [min(expected.shape[2:])] * 2)
         elif kind == "resize":
             expected = functional.resize(expected, numbers, antialias=True)
+        elif kind == "rgb":
+            expected = functional.grayscale_to_rgb(expected)
         else:
             expected = functional.rgb_to_grayscale(expected, num_output_channels=1)
     found = prepared(made, lines, shape)
@@ -60,10 +88,12 @@ def test_gray_is_the_luminance_of_a_colour() -> None:
     np.testing.assert_allclose(found, [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=1)
 
 
-def test_without_transforms_the_images_of_the_slice_are_untouched() -> None:
+def test_without_transforms_the_images_of_the_slice_are_untouched(tmp_path: Path) -> None:
     raw = images(6, 1, 4, 4)
-    found = np.stack(list(prepare(raw, Slice("train", 2, 5), [], (1, 4, 4))))
-    np.testing.assert_array_equal(found, raw[2:5], strict=True)
+    found = done(raw, Slice("train", 2, 5), (1, 4, 4), tmp_path / "train")
+    np.testing.assert_array_equal(found.images, raw[2:5], strict=True)
+    np.testing.assert_array_equal(found.kept, [2, 3, 4])
+    assert found.rejected == ()
 
 
 def test_raw_images_stay_as_they_are_even_where_they_cannot_be_written_to() -> None:
@@ -74,27 +104,27 @@ def test_raw_images_stay_as_they_are_even_where_they_cannot_be_written_to() -> N
     np.testing.assert_array_equal(raw, before)
 
 
-class Counted:
-    """A run of images that knows which of them were read."""
+class Counted(Sequence[np.ndarray]):
+    """Images that know which of them were read, of which some are bad and one is deadly."""
 
-    def __init__(self, raw: np.ndarray) -> None:
-        self.raw, self.read = raw, list[int]()
+    def __init__(self, raw: np.ndarray, bad: Sequence[int] = (), deadly: int = -1) -> None:
+        self.raw, self.read, self.bad, self.deadly = raw, list[int](), bad, deadly
 
     def __len__(self) -> int:
         return len(self.raw)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         self.read.append(index)
-        return self.raw[index]
+        if index == self.deadly:
+            raise KeyboardInterrupt
+        if index in self.bad:
+            raise Rejected(f"is bad ({index})")
+        return np.asarray(self.raw[index])
 
 
-def test_images_are_read_one_at_a_time_and_only_those_of_the_slice() -> None:
+def test_only_the_images_of_the_slice_are_read_and_each_once(tmp_path: Path) -> None:
     raw = Counted(images(9, 1, 4, 4))
-    stream = prepare(raw, Slice("train", 3, 6), [], (1, 4, 4))  # type: ignore[arg-type]
-    assert raw.read == []
-    next(stream)
-    assert raw.read == [3]
-    assert len(list(stream)) == 2
+    done(raw, Slice("train", 3, 6), (1, 4, 4), tmp_path / "train")
     assert raw.read == [3, 4, 5]
 
 
@@ -107,34 +137,119 @@ def test_images_are_read_one_at_a_time_and_only_those_of_the_slice() -> None:
     ],
 )
 def test_an_image_of_another_shape_is_refused_with_its_index_and_both_shapes(
-    lines: list[str], shape: Shape, told: str
+    lines: list[str], shape: Shape, told: str, tmp_path: Path
 ) -> None:
-    transforms = [parse_transform(line) for line in lines]
-    stream = prepare(images(5, 1, 4, 6), Slice("extra", 2, 4), transforms, shape)
     with pytest.raises(UserError, match=told):
-        next(stream)
+        done(images(5, 1, 4, 6), Slice("extra", 2, 4), shape, tmp_path / "x", lines)
 
 
-def test_the_images_before_a_misshapen_one_are_given() -> None:
-    raw = [*images(3, 1, 4, 4), *images(1, 1, 4, 5)]
-    stream = prepare(raw, Slice("train", 0, 4), [], (1, 4, 4))
-    for index in range(3):
-        np.testing.assert_array_equal(next(stream), raw[index])
-    with pytest.raises(UserError, match="image 3 of train is 1x4x5"):
-        next(stream)
+@pytest.mark.parametrize(
+    ("line", "size"), [("center_crop 4x5", "4x5"), ("center_crop 9x1", "9x1")]
+)
+def test_an_image_too_small_for_a_crop_is_rejected_and_not_framed_in_black(
+    line: str, size: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"0 is 4x4, too small for 'center_crop {size}'"):
+        done(images(2, 1, 4, 4), Slice("a", 0, 2), (1, 4, 4), tmp_path / "a", [line])
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocessing, "CHUNK", 4)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("deadly", [0, 3, 4, 9, 18])
+def test_an_interrupted_preparation_goes_on_where_it_was_and_ends_with_the_same(
+    tmp_path: Path, deadly: int
+) -> None:
+    raw, part = images(19, 1, 4, 4), Slice("train", 0, 19)
+    whole = Counted(raw, bad=(2, 7, 17))
+    settings: dict[str, Any] = {"max_rejected": 3}
+    expected = done(whole, part, (1, 4, 4), tmp_path / "whole", **settings)
+
+    scratch = tmp_path / "train"
+    broken = Counted(raw, bad=(2, 7, 17), deadly=deadly)
+    with pytest.raises(KeyboardInterrupt):
+        done(broken, part, (1, 4, 4), scratch, **settings)
+    again = Counted(raw, bad=(2, 7, 17))
+    found = done(again, part, (1, 4, 4), scratch, **settings)
+    np.testing.assert_array_equal(found.images, expected.images)
+    np.testing.assert_array_equal(found.kept, expected.kept)
+    assert found.rejected == expected.rejected
+    assert again.read == list(range(4 * (deadly // 4), 19))
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("damage", ["identity", "rows", "progress"])
+def test_what_another_preparation_left_or_what_is_damaged_is_not_taken_over(
+    tmp_path: Path, damage: str
+) -> None:
+    raw, part, scratch = images(9, 1, 4, 4), Slice("train", 0, 9), tmp_path / "train"
+    with pytest.raises(KeyboardInterrupt):
+        done(Counted(255 - raw, deadly=8), part, (1, 4, 4), scratch)
+    if damage == "rows":
+        scratch.with_suffix(".part").write_bytes(b"short")
+    if damage == "progress":
+        scratch.with_suffix(".json").write_text("{")
+    identity = "b" if damage == "identity" else "a"
+    found = done(raw, part, (1, 4, 4), scratch, identity=identity)
+    np.testing.assert_array_equal(found.images, raw)
+
+
+def test_bad_images_are_told_by_name_with_their_reasons(tmp_path: Path) -> None:
+    raw = Counted(images(4, 1, 4, 4), bad=(1, 3))
+    names = ["a", "b", "c", "d"]
+    found = done(raw, Slice("x", 0, 4), (1, 4, 4), tmp_path / "x", names=names, max_rejected=2)
+    assert found.rejected == (("b", "is bad (1)"), ("d", "is bad (3)"))
+    np.testing.assert_array_equal(found.kept, [0, 2])
+    told = r"2 of the images cannot be used, .* allows 1: b is bad \(1\); d is bad \(3\)"
+    with pytest.raises(UserError, match=told):
+        done(raw, Slice("x", 0, 4), (1, 4, 4), tmp_path / "y", names=names, max_rejected=1)
+
+
+def test_images_none_of_which_can_be_used_are_refused(tmp_path: Path) -> None:
+    raw = Counted(images(2, 1, 4, 4), bad=(0, 1))
+    with pytest.raises(UserError, match=r"x\[0:2\] has no image that can be used"):
+        done(raw, Slice("x", 0, 2), (1, 4, 4), tmp_path / "x", max_rejected=9)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_several_processes_give_what_one_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = Joined([Joined([images(7, 1, 4, 4)]), images(6, 1, 4, 4)])
+    part = Slice("train", 1, 12)
+    one = done(raw, part, (1, 4, 4), tmp_path / "one")
+    monkeypatch.setattr(preprocessing, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(preprocessing, "_cores", lambda: 2)
+    main = sys.modules["__main__"]
+    before = (main.__spec__, getattr(main, "__file__", None))
+    several = done(raw, part, (1, 4, 4), tmp_path / "several")
+    np.testing.assert_array_equal(one.images, several.images)
+    assert (main.__spec__, getattr(main, "__file__", None)) == before
+
+
+def test_joined_runs_are_read_in_order() -> None:
+    parts = [images(count, 1, 2, 2) for count in (3, 0, 1, 4)]
+    joined = Joined(parts)
+    assert len(joined) == 8
+    np.testing.assert_array_equal([joined[n] for n in range(8)], np.concatenate(parts))
 
 
 PLAIN = """
 import sys
+from pathlib import Path
 import numpy as np
 from infogan.options import Slice
 from infogan.preprocessing import prepare
-list(prepare(np.zeros((2, 1, 4, 4), np.uint8), Slice("train", 0, 2), [], (1, 4, 4)))
+images = np.zeros((2, 1, 4, 4), np.uint8)
+prepare(images, None, Slice("train", 0, 2), [], (1, 4, 4), Path(sys.argv[1]) / "x", "a", 0)
 print(sorted({"torch", "torchvision"} & set(sys.modules)))
 """
 
 
-def test_data_that_need_no_transforms_do_not_wait_for_torch() -> None:
-    command = [sys.executable, "-c", PLAIN]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_data_that_need_no_transforms_do_not_wait_for_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PLAIN, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"

@@ -4,7 +4,8 @@ Nothing here draws or writes. Labels are used here and nowhere else. K categorie
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,16 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor, nn
 
 from infogan.codes import Categorical, LatentSpace, Uniform
+from infogan.disentanglement import (
+    circular_rank_correlation,
+    discretise,
+    mutual_information,
+    permutation_information,
+    rank_correlation,
+)
 from infogan.networks import Discriminator, Generator, to_pixels, to_uint8
+
+_FACTOR_BINS, _PERMUTATIONS = 10, 100
 
 UNMATCHED = -1  # the class of a category that a one-to-one matching leaves over
 
@@ -31,6 +41,19 @@ def _chunks(
 
 
 @torch.no_grad()
+def _q_outputs(
+    discriminator: Discriminator,
+    images: np.ndarray,
+    pixel_range: tuple[float, float],
+    batch_size: int,
+) -> Tensor:
+    """What Q emits for each image in eval mode, (N, q)."""
+    discriminator.eval()
+    device = next(discriminator.parameters()).device
+    chunks = _chunks(images, batch_size, pixel_range, device)
+    return torch.cat([discriminator(chunk)[1] for chunk in chunks])
+
+
 def category_probabilities(
     discriminator: Discriminator,
     space: LatentSpace,
@@ -39,17 +62,39 @@ def category_probabilities(
     batch_size: int,
 ) -> dict[str, Tensor]:
     """Q(c_i = k | x) of every categorical code, (N, K) each, in eval mode."""
-    discriminator.eval()
-    device = next(discriminator.parameters()).device
-    outputs = torch.cat(
-        [discriminator(chunk)[1] for chunk in _chunks(images, batch_size, pixel_range, device)]
-    )
+    outputs = _q_outputs(discriminator, images, pixel_range, batch_size)
     columns = dict(space.q_columns())
     return {
         name: code.probabilities(outputs[:, columns[name]]).cpu()
         for name, code in space.codes.items()
         if isinstance(code, Categorical)
     }
+
+
+def read_codes(
+    discriminator: Discriminator,
+    space: LatentSpace,
+    images: np.ndarray,
+    pixel_range: tuple[float, float],
+    batch_size: int,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What Q reads in each image: the mean of every dimension of a continuous code, float64 (N,),
+    and the likeliest category of a categorical code, int64 (N,).
+
+    A code of several dimensions has an entry for each, ``NAME_0``, ``NAME_1``, ….
+    """
+    outputs = _q_outputs(discriminator, images, pixel_range, batch_size)
+    means, categories = {}, {}
+    for name, place in space.q_columns():
+        code = space.codes[name]
+        if isinstance(code, Categorical):
+            categories[name] = outputs[:, place].argmax(dim=1).cpu().numpy()
+            continue
+        values = code.posterior(outputs[:, place]).mean.double().cpu().numpy()
+        for dimension in range(code.prior.dim):
+            label = f"{name}_{dimension}" if code.prior.dim > 1 else name
+            means[label] = values[:, dimension]
+    return means, categories
 
 
 @torch.no_grad()
@@ -144,6 +189,57 @@ def cluster_pixels(
     ]
     kmeans = KMeans(clusters, n_init=restarts, random_state=seed).fit(flat[0])
     return kmeans.labels_, kmeans.predict(flat[1])
+
+
+# --- Codes against known factors -----------------------------------------------------------------
+
+
+def associations(
+    means: Mapping[str, np.ndarray],
+    categories: Mapping[str, np.ndarray],
+    factors: np.ndarray,
+    known: Sequence[tuple[str, str]],
+    seed: int,
+) -> dict[str, Any]:
+    """How far each code goes with each factor, (N, F), of the given names and kinds.
+
+    ``continuous``: absolute rank correlation, for a factor that wraps a circular one, (d, F).
+    ``categorical``: mutual information in nats, (L, F), of factors in at most ten bins; ``chance``
+    is the 95th percentile under permutation, ``entropy`` that of the binned factor, (F,).
+    """
+    random = np.random.default_rng(seed)
+    names, kinds = [name for name, _ in known], [kind for _, kind in known]
+
+    def continuous(code: np.ndarray, place: int) -> float:
+        factor = factors[:, place].astype(np.float64)
+        if kinds[place] == "circular":
+            return circular_rank_correlation(code, np.radians(factor))
+        return float(rank_correlation(code[:, None], factor[:, None])[0, 0])
+
+    binned = [discretise(factors[:, place], _FACTOR_BINS) for place in range(len(names))]
+    places = range(len(names))
+    return {
+        "factors": names,
+        "entropy": [mutual_information(each, each) for each in binned],
+        "continuous": {
+            "codes": list(means),
+            "values": [[continuous(code, place) for place in places] for code in means.values()],
+        },
+        "categorical": {
+            "codes": list(categories),
+            "values": [
+                [mutual_information(code, binned[place]) for place in places]
+                for code in categories.values()
+            ],
+            "chance": [
+                [
+                    permutation_information(code, binned[place], _PERMUTATIONS, random)[1]
+                    for place in places
+                ]
+                for code in categories.values()
+            ],
+        },
+    }
 
 
 # --- Traversals ----------------------------------------------------------------------------------

@@ -85,7 +85,9 @@ def mutual_information(history: Rows, baseline: Rows | None, model: Model, dpi: 
 
 
 def _math(name: str) -> str:
+    name, _, dimension = name.partition("_")
     head, digits = name.rstrip("0123456789"), name[len(name.rstrip("0123456789")) :]
+    digits = ",".join(filter(None, (digits, dimension)))
     return f"{head}_{{{digits}}}" if digits else rf"\mathrm{{{head}}}"
 
 
@@ -276,5 +278,52 @@ def confusion(categories: Mapping[str, Any], dpi: int) -> Figure:
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
         bar.set_label("% of the class's test images")
+        bar.outline.set_visible(False)
+    return figure
+
+
+# --- Codes against known factors -----------------------------------------------------------------
+
+
+def associations(table: Mapping[str, Any], dpi: int) -> Figure:
+    """How far each code goes with each known factor, a row a factor.
+
+    Continuous codes: absolute rank correlation. Categorical codes: share of the factor's entropy
+    that the category tells, shown where it exceeds the 95th percentile of chance.
+    """
+    factors = table["factors"]
+    entropy = np.maximum(np.array(table["entropy"]), 1e-12)
+    parts = []
+    if table["continuous"]["codes"]:
+        values = np.array(table["continuous"]["values"])
+        title = "Continuous codes: |rank correlation|"
+        parts.append((title, table["continuous"]["codes"], values, np.zeros(values.shape)))
+    if table["categorical"]["codes"]:
+        values, chance = (np.array(table["categorical"][key]) for key in ("values", "chance"))
+        title = "Categorical codes: share of entropy told"
+        parts.append((title, table["categorical"]["codes"], values / entropy, chance / entropy))
+    widths = [max(2.0, 0.42 * len(codes)) for _, codes, _, _ in parts]
+    label_width, row = 1.35, 0.26 if len(factors) <= 12 else 0.15  # inches
+    with _style():
+        size = (min(_WIDTH, sum(widths) + label_width + 0.6), row * len(factors) + 0.9)
+        figure = Figure(figsize=size, dpi=dpi, layout="constrained")
+        grid = figure.subplots(1, len(parts), squeeze=False, width_ratios=widths)[0]
+        for axes, (title, codes, values, chance) in zip(grid, parts, strict=True):
+            shown = values.T  # (factors, codes)
+            image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            for (place, code), value in np.ndenumerate(shown):
+                if value > chance.T[place, code]:
+                    colour = "white" if value > 0.55 else "black"
+                    text = f"{value:.2f}"
+                    points = 7 if len(factors) <= 12 else 5.5
+                    axes.text(
+                        code, place, text, ha="center", va="center", fontsize=points, color=colour
+                    )
+            axes.set_title(title, loc="left")
+            axes.set_xticks(range(len(codes)), [f"${_math(code)}$" for code in codes])
+            axes.set_yticks(range(len(factors)), factors if axes is grid[0] else [])
+            axes.tick_params(length=0)
+            axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=list(grid), fraction=0.04, pad=0.02)
         bar.outline.set_visible(False)
     return figure

@@ -59,13 +59,26 @@ class Guards:
         signal.signal(signal.SIGTERM, _interrupt)
 
     @hook_impl
+    def before_node_run(self, inputs: dict[str, Any]) -> None:
+        """A batch cannot be larger than the data, however many images turned out to be usable."""
+        training = next((v for v in inputs.values() if isinstance(v, Training)), None)
+        card = next((v for name, v in inputs.items() if name.endswith(".card")), None)
+        if training and card and card["splits"]["train"]["images"] < training.batch_size:
+            raise UserError(
+                f"training.batch_size is {training.batch_size}, but there are only "
+                f"{card['splits']['train']['images']} images to train on; a batch cannot be "
+                "larger than the data."
+            )
+
+    @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Clear the checkpoints of a finished run, and say what it found."""
+        """Clear what a finished run no longer needs, and say what it found."""
         outputs = pipeline.all_outputs()
         for dataset in _datasets(pipeline):
             if f"{dataset}.record" in outputs:
-                for path in catalog.load(f"{dataset}.checkpoints").iterdir():
-                    path.unlink()
+                _clear(catalog.load(f"{dataset}.checkpoints"))
+            if f"{dataset}.card" in outputs:
+                _clear(catalog.load(f"{dataset}.workspace"))
         self._release()
         for dataset in _datasets(pipeline):
             if f"{dataset}.report" in outputs:
@@ -97,6 +110,12 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
 def _tell(dataset: str, catalog: CatalogProtocol) -> None:
     """The last lines of a run: what was found, and where to look."""
     report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
@@ -105,7 +124,7 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
     for sentence in findings(catalog.load(f"{dataset}.metrics")):
         click.echo(f"  {sentence}")
     click.echo(f"Report:  {report}")
-    click.echo(f"Figures: {report.parent}{os.sep}*.png")
+    click.echo(f"Figures: {report.parent / 'figures'}{os.sep}*.png")
     click.echo(
         f"MLflow:  run {run_id} (see it with `make ui`)" if run_id else "MLflow:  not tracked"
     )
@@ -236,7 +255,7 @@ class Tracking:
                 "git_dirty": str(bool(dirty)).lower(),
                 "mlflow.source.name": f"kedro run --pipelines={dataset}",
                 "mlflow.source.git.commit": commit,
-                **({"data_sha256": card["splits"]["train"]["sha256"]} if card else {}),
+                **(_data_tags(card) if card else {}),
             }
         )
         if tracker.run_id:
@@ -249,6 +268,14 @@ class Tracking:
     def _end(self, status: str) -> None:
         tracking.current().end(status)
         tracking.activate(tracking.Tracker())
+
+
+def _data_tags(card: dict[str, Any]) -> dict[str, str]:
+    """What a run was made from; of a part of a data set, how large a part."""
+    tags = {"data_sha256": card["splits"]["train"]["sha256"]}
+    if "partial" in card:
+        tags["partial"] = f"{card['partial']['images']} of {card['partial']['of']}"
+    return tags
 
 
 def _identity(dataset: str, inputs: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ Networks are written one line per layer, as the paper's appendix prints them
 can be known to be wrong without computing is refused here: unknown keys, wrong types, bad lines,
 networks that do not produce the images of the data set, batches larger than the data.
 
-Nothing here has a default: what influences a result stands in the parameter file, where DVC and
-MLflow see it.
+Nothing that influences a result has a default: it stands in the parameter file, where DVC and
+MLflow see it. A key that may be left out stands for something that then does not happen.
 """
 
 import hashlib
@@ -273,57 +273,86 @@ NoiseLine = Annotated[Noise, PlainValidator(parse_noise), _text]
 
 @dataclass(frozen=True)
 class Slice:
-    """A run of images of one raw split: ``train[0:60000]``."""
+    """A run of images of one raw split: ``train[0:60000]``.
+
+    ``train+extra[0:100]`` counts through several splits as if they were one. A bound may be a
+    percentage of the images there are, ``all[0:90%]``; ``resolve`` makes it a number.
+    """
 
     split: str
     first: int
     last: int
+    percent: tuple[bool, bool] = (False, False)
 
     @property
-    def count(self) -> int:
-        """Number of images."""
-        return self.last - self.first
+    def count(self) -> int | None:
+        """Number of images, None as long as it depends on how many there are."""
+        return None if any(self.percent) else self.last - self.first
+
+    def resolve(self, total: int) -> Self:
+        """The same run among ``total`` images, without percentages."""
+        first, last = (
+            bound * total // 100 if percent else bound
+            for bound, percent in zip((self.first, self.last), self.percent, strict=True)
+        )
+        return type(self)(self.split, first, last)
 
     def __str__(self) -> str:
-        return f"{self.split}[{self.first}:{self.last}]"
+        first, last = (
+            f"{bound}%" if percent else str(bound)
+            for bound, percent in zip((self.first, self.last), self.percent, strict=True)
+        )
+        return f"{self.split}[{first}:{last}]"
 
 
 def parse_slice(text: object) -> Slice:
     """Read ``train[0:60000]``: the images 0 to 59,999 of the raw split ``train``."""
     if isinstance(text, Slice):
         return text
-    found = re.fullmatch(r"(\w+)\[(\d+):(\d+)\]", text) if isinstance(text, str) else None
+    pattern = r"(\w+(?:\+\w+)*)\[(\d+)(%?):(\d+)(%?)\]"
+    found = re.fullmatch(pattern, text) if isinstance(text, str) else None
     if not found:
-        raise ValueError(f"{text!r} is not understood: write for example 'train[0:60000]'")
-    part = Slice(found[1], int(found[2]), int(found[3]))
-    if part.count < 1:
+        raise ValueError(
+            f"{text!r} is not understood: write for example 'train[0:60000]' or 'all[0:90%]'"
+        )
+    percent = (bool(found[3]), bool(found[5]))
+    part = Slice(found[1], int(found[2]), int(found[4]), percent)
+    if any(
+        is_share and n > 100 for n, is_share in ((part.first, percent[0]), (part.last, percent[1]))
+    ):
+        raise ValueError(f"'{part}' goes beyond 100%")
+    if part.first >= part.last and percent[0] == percent[1]:
         raise ValueError(f"'{part}' is empty: the second number must be larger than the first")
     return part
 
 
 @dataclass(frozen=True)
 class Transform:
-    """One step of preprocessing: ``center_crop HxW``, ``resize HxW`` or ``grayscale``."""
+    """One step of preprocessing.
 
-    kind: Literal["center_crop", "resize", "grayscale"]
-    size: tuple[int, int] | None
+    ``center_crop HxW``; ``square``, the largest square in the middle; ``resize HxW``, by area;
+    ``grayscale``; ``rgb``, three channels from one.
+    """
+
+    kind: Literal["center_crop", "square", "resize", "grayscale", "rgb"]
+    size: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         return self.kind + (f" {self.size[0]}x{self.size[1]}" if self.size else "")
 
 
 def parse_transform(line: object) -> Transform:
-    """Read ``center_crop 108x108``, ``resize 32x32`` or ``grayscale``."""
+    """Read ``center_crop 108x108``, ``square``, ``resize 32x32``, ``grayscale`` or ``rgb``."""
     if isinstance(line, Transform):
         return line
-    if line == "grayscale":
-        return Transform("grayscale", None)
+    if line in ("square", "grayscale", "rgb"):
+        return Transform(line)
     pattern = r"(center_crop|resize) ([1-9]\d*)x([1-9]\d*)"
     found = re.fullmatch(pattern, line) if isinstance(line, str) else None
     if not found:
         raise ValueError(
-            f"transform {line!r} is not understood: write 'center_crop HxW', 'resize HxW' "
-            "or 'grayscale'"
+            f"transform {line!r} is not understood: write 'center_crop HxW', 'square', "
+            "'resize HxW', 'grayscale' or 'rgb'"
         )
     return Transform(found[1], (int(found[2]), int(found[3])))  # type: ignore[arg-type]
 
@@ -365,7 +394,7 @@ def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
         ):
             continue  # only because its items were refused, which is said already
         if found["type"] == "extra_forbidden":
-            inner = (SourceFile, Claim) if len(place) > 1 else (block,)
+            inner = _INNER if len(place) > 1 else (block,)
             known = [field for kind in inner for field in kind.model_fields]
             close = get_close_matches(str(place[-1]), known, n=1)
             hint = f"did you mean {close[0]}?" if close else "remove it."
@@ -385,21 +414,66 @@ Weight = Annotated[float, Field(ge=0, strict=True)]
 
 
 class SourceFile(Options):
-    """One file as distributed: its name, length and content hash."""
+    """One file as distributed: its name, and its length and hash as far as they are published."""
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.\-]*$")]
-    bytes: Positive
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Positive | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    unpacked: Annotated[str, Field(pattern=r"^[\w][\w.\-]*$")] | None = None  # or this folder
+
+    @property
+    def identity(self) -> str:
+        """The pinned hash, the stronger one if there are two."""
+        return self.sha256 or (f"md5 {self.md5}" if self.md5 else "not pinned")
+
+
+Range = tuple[Annotated[float, Field(strict=True)], Annotated[float, Field(strict=True)]]
+
+
+class FaceScene(Options):
+    """Faces to render: each image has an identity, a pose, a light and a width of its own.
+
+    Every factor is uniform on its range. Angles are degrees: azimuth and light 0 from the front,
+    positive to the side of the face's left cheek; elevation 0 at eye level, positive from above.
+    """
+
+    kind: Literal["faces"]
+    images: Positive
+    seed: Natural
+    side: Positive  # pixels
+    identity: Rate  # standard deviations of the shape model
+    azimuth: Range
+    elevation: Range
+    light: Range
+    width: Range  # the face's width in relation to its height, 1 as modelled
+
+
+class ChairScene(Options):
+    """Procedural chairs to render in the layout of the archive: 31 azimuths, 2 elevations."""
+
+    kind: Literal["chairs"]
+    chairs: Positive
+    seed: Natural
+    side: Positive  # pixels
 
 
 class Source(Block):
     """Where the raw data come from: pinned files and the addresses that serve them, in order.
 
-    An address is a base URL, or ``package:NAME/FOLDER`` for files inside an installed package.
+    An address is a base URL, ``package:NAME/FOLDER`` for files inside an installed package, or
+    ``mirror:FOLDER`` for a folder in the mirror's folder of the data set. ``path`` is a file or a
+    folder that a person brings instead. Numbers of images in ``complete`` say what the whole data
+    set has; with ``allow_partial`` a part of it will do, first of all the ``samples``.
     """
 
     files: tuple[SourceFile, ...]
     addresses: tuple[str, ...]
+    samples: tuple[SourceFile, ...] = ()
+    complete: dict[str, Positive] = {}
+    allow_partial: Annotated[bool, Field(strict=True)] = False
+    path: str | None = None
+    scene: FaceScene | ChairScene | None = Field(None, discriminator="kind")
 
 
 class Data(Block):
@@ -409,6 +483,7 @@ class Data(Block):
     transforms: tuple[TransformLine, ...]
     train: SliceText
     test: SliceText
+    max_rejected: Natural = 0  # images that cannot be used, before that stops the run
 
 
 class Model(Block):
@@ -493,7 +568,7 @@ class Training(Block):
     seed: Natural
     device: Literal["auto", "cpu", "cuda"]
     iterations: Positive
-    baseline_iterations: Positive  # of the regular GAN
+    baseline_iterations: Natural  # of the regular GAN; 0: there is none
     batch_size: Annotated[int, Field(ge=2, strict=True)]
     lr_d: Rate  # trunk, D head and Q head
     lr_g: Rate
@@ -546,6 +621,8 @@ class Reporting(Block):
     claims: tuple[Claim, ...]
 
 
+_INNER = (SourceFile, FaceScene, ChairScene, Claim)
+
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
     "data": Data,
@@ -559,7 +636,7 @@ BLOCKS: dict[str, type[Block]] = {
 def check_blocks(data: Data, model: Model, training: Training) -> None:
     """What only several blocks together can show; UserError names the keys."""
     model.check_image_shape(data.shape)
-    if training.batch_size > data.train.count:
+    if data.train.count is not None and training.batch_size > data.train.count:
         raise UserError(
             f"training.batch_size is {training.batch_size}, but data.train is '{data.train}', "
             f"only {data.train.count} images; a batch cannot be larger than the data."

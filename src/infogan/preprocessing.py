@@ -1,48 +1,300 @@
-"""From images as distributed to images of one shape."""
+"""From images as distributed to images of one shape.
 
+Large data sets are read by several processes, a chunk of images at a time, and an interrupted run
+goes on where it stopped.
+"""
+
+import json
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from tqdm import tqdm
 
-from infogan.errors import UserError
+from infogan.errors import Rejected, UserError
+from infogan.files import atomic
 from infogan.options import Shape, Slice, Transform, format_shape
 
+CHUNK = 256  # images that a process prepares at a time
+PARALLEL_FROM = 2 * CHUNK  # fewer are not worth the start of processes
 
-def _compose(transforms: Sequence[Transform]) -> Callable[[np.ndarray], np.ndarray]:
-    """The transforms as one function of a uint8 image (C, H, W)."""
+Images = Sequence[np.ndarray] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The images of a slice that can be used, and what became of the others."""
+
+    images: np.ndarray  # uint8 (N, C, H, W), memory-mapped
+    kept: np.ndarray  # int64 (N,), their numbers in the raw split
+    rejected: tuple[tuple[str, str], ...]  # name and reason of each of the others
+
+
+class Joined(Sequence[np.ndarray]):
+    """Several runs of images as one."""
+
+    def __init__(self, parts: Sequence[Images]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, number: int) -> np.ndarray:  # type: ignore[override]
+        place = int(np.searchsorted(self._ends, number, side="right"))
+        before = int(self._ends[place - 1]) if place else 0
+        return self._parts[place][number - before]
+
+
+# --- One image -----------------------------------------------------------------------------------
+
+
+def compose(transforms: Sequence[Transform]) -> Callable[[np.ndarray], np.ndarray]:
+    """The transforms as one function of a uint8 image (C, H, W).
+
+    It raises ``Rejected`` for an image smaller than what shall be cut out of it.
+    """
     if not transforms:
         return lambda image: image
     import torch  # here, since it takes seconds and many data sets need no transforms
     from torchvision.transforms import v2
 
-    def module(transform: Transform) -> v2.Transform:
-        if transform.kind == "grayscale":
-            return v2.Grayscale()
-        assert transform.size is not None
-        if transform.kind == "center_crop":
-            return v2.CenterCrop(list(transform.size))
-        return v2.Resize(list(transform.size), antialias=True)
+    def step(transform: Transform) -> Callable[[torch.Tensor], torch.Tensor]:
+        size = list(transform.size) if transform.size else []
+        if transform.kind in ("grayscale", "rgb"):
+            change: Callable[[torch.Tensor], torch.Tensor] = (
+                v2.functional.rgb_to_grayscale
+                if transform.kind == "grayscale"
+                else v2.functional.grayscale_to_rgb
+            )
+            return change
+        if transform.kind == "resize":
+            return lambda image: v2.functional.resize(image, size, antialias=True)
 
-    steps = v2.Compose([module(transform) for transform in transforms])
-    return lambda image: np.asarray(steps(torch.from_numpy(np.array(image))).numpy())
+        def crop(image: torch.Tensor) -> torch.Tensor:
+            height, width = image.shape[1:]
+            wanted = size or [min(height, width)] * 2
+            if height < wanted[0] or width < wanted[1]:
+                # torchvision would surround it with black.
+                raise Rejected(f"is {height}x{width}, too small for '{transform}'")
+            cut: torch.Tensor = v2.functional.center_crop(image, wanted)
+            return cut
+
+        return crop
+
+    steps = [step(transform) for transform in transforms]
+
+    def apply(image: np.ndarray) -> np.ndarray:
+        tensor = torch.from_numpy(np.array(image))
+        for each in steps:
+            tensor = each(tensor)
+        return np.asarray(tensor.numpy())
+
+    return apply
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a process needs to prepare any image of a split."""
+
+    images: Images
+    names: Sequence[str] | None
+    split: str
+    transforms: tuple[Transform, ...]
+    shape: Shape
+    isolated: bool
+
+    def run(
+        self, numbers: range, apply: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """The usable images of these numbers, and number and reason of the others."""
+        found, rejected = [], []
+        for number in numbers:
+            try:
+                image = apply(self.images[number])
+            except Rejected as reason:
+                rejected.append((number, str(reason)))
+                continue
+            if image.shape != self.shape:
+                raise UserError(
+                    f"image {self.name(number)} of {self.split} is {format_shape(image.shape)} "
+                    f"after data.transforms, but data.shape is {format_shape(self.shape)}."
+                )
+            found.append(image)
+        return np.array(found, np.uint8).reshape(-1, *self.shape), rejected
+
+    def name(self, number: int) -> str:
+        return self.names[number] if self.names is not None else str(number)
+
+
+# --- Many images ---------------------------------------------------------------------------------
 
 
 def prepare(
-    images: Sequence[np.ndarray] | np.ndarray,
+    images: Images,
+    names: Sequence[str] | None,
     part: Slice,
     transforms: Sequence[Transform],
     shape: Shape,
-) -> Iterator[np.ndarray]:
-    """The images of a slice, transformed one by one: uint8 (C, H, W) each.
+    scratch: Path,
+    identity: str,
+    max_rejected: int,
+    *,
+    isolated: bool = False,
+) -> Prepared:
+    """The images of a slice, transformed and collected in ``<scratch>.part``.
 
-    UserError if an image does not end in ``shape``.
+    ``identity`` names what is made of what: what an interrupted call with the same identity left
+    in the scratch files is taken over. ``isolated`` images are never read in this process.
+    UserError if an image does not end in ``shape``, or if more than ``max_rejected`` are useless.
     """
-    apply = _compose(transforms)
-    for index in range(part.first, part.last):
-        image = apply(images[index])
-        if image.shape != shape:
-            raise UserError(
-                f"image {index} of {part.split} is {format_shape(image.shape)} after "
-                f"data.transforms, but data.shape is {format_shape(shape)}."
-            )
-        yield image
+    job = _Job(images, names, part.split, tuple(transforms), shape, isolated)
+    rows, progress = scratch.with_suffix(".part"), scratch.with_suffix(".json")
+    done, rejected = _resume(progress, identity, part)
+    row_bytes = int(np.prod(shape))
+    if not rows.exists() or rows.stat().st_size < (done - part.first - len(rejected)) * row_bytes:
+        done, rejected = part.first, []
+    with rows.open("r+b" if rows.exists() else "w+b") as file:
+        file.truncate((done - part.first - len(rejected)) * row_bytes)
+        file.seek(0, os.SEEK_END)
+        todo = [
+            range(start, min(start + CHUNK, part.last)) for start in range(done, part.last, CHUNK)
+        ]
+        with tqdm(
+            total=part.last - part.first,
+            initial=done - part.first,
+            desc=f"{part}",
+            unit="image",
+            disable=not _in_processes(job, part.last - done),
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+        ) as bar:
+            for numbers, (found, bad) in zip(todo, _results(job, todo), strict=True):
+                _append(file, found, rows)
+                rejected += bad
+                _refuse_too_many(job, rejected, max_rejected)
+                state = {"identity": identity, "done": numbers.stop, "rejected": rejected}
+                with atomic(progress) as temporary:
+                    temporary.write_text(json.dumps(state))
+                bar.update(len(numbers))
+    bad_numbers = [number for number, _ in rejected]
+    kept = np.setdiff1d(np.arange(part.first, part.last), bad_numbers)
+    if len(kept) == 0:
+        raise UserError(f"{part} has no image that can be used.")
+    return Prepared(
+        np.memmap(rows, np.uint8, "r", shape=(len(kept), *shape)),
+        kept,
+        tuple((job.name(number), reason) for number, reason in rejected),
+    )
+
+
+def _append(file: BinaryIO, rows: np.ndarray, path: Path) -> None:
+    try:
+        file.write(rows.data)
+        file.flush()
+    except OSError as error:  # a full disk, which does not say of which file it speaks
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _resume(progress: Path, identity: str, part: Slice) -> tuple[int, list[tuple[int, str]]]:
+    """How far an interrupted call came, and what it rejected."""
+    try:
+        state = json.loads(progress.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return part.first, []
+    if state["identity"] != identity:
+        return part.first, []
+    return state["done"], [(number, reason) for number, reason in state["rejected"]]
+
+
+def _refuse_too_many(job: _Job, rejected: list[tuple[int, str]], limit: int) -> None:
+    if len(rejected) <= limit:
+        return
+    shown = "; ".join(f"{job.name(number)} {reason}" for number, reason in rejected[:5])
+    more = f"; and {len(rejected) - 5} more" if len(rejected) > 5 else ""
+    raise UserError(
+        f"{len(rejected)} of the images cannot be used, and data.max_rejected allows {limit}: "
+        f"{shown}{more}."
+    )
+
+
+def _in_processes(job: _Job, count: int) -> bool:
+    many = not isinstance(job.images, np.ndarray) and count > PARALLEL_FROM and _cores() > 1
+    return many or job.isolated
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+
+
+Result = tuple[np.ndarray, list[tuple[int, str]]]
+
+
+def _results(job: _Job, todo: Sequence[range]) -> Iterator[Result]:
+    """What became of each chunk, in order; at most two chunks a process are in memory."""
+    if not todo:
+        return
+    if not _in_processes(job, sum(len(numbers) for numbers in todo)):
+        apply = compose(job.transforms)
+        yield from (job.run(numbers, apply) for numbers in todo)
+        return
+    workers = min(_cores(), len(todo))
+    # Spawned: a fork would inherit torch's threads in an unusable state.
+    executor = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (job,))
+    try:
+        yield from _in_order(executor, todo, 2 * workers)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    executor: ProcessPoolExecutor, todo: Sequence[range], ahead: int
+) -> Iterator[Result]:
+    with _without_main():
+        pending = [executor.submit(_work, numbers) for numbers in todo[:ahead]]
+    for numbers in todo[ahead:]:
+        yield pending.pop(0).result()
+        pending.append(executor.submit(_work, numbers))
+    yield from (future.result() for future in pending)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """New processes shall not import the command that started this one: they need nothing of it,
+    and Kedro's would set up its logging, and say so, in each of them.
+    """
+    main = sys.modules["__main__"]
+    spec, file = main.__spec__, main.__dict__.pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file
+
+
+_worker: tuple[_Job, Callable[[np.ndarray], np.ndarray]]
+
+
+def _begin(job: _Job) -> None:
+    """In a new process: it ends when its parent says so, and uses one core."""
+    global _worker  # noqa: PLW0603
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _worker = job, compose(job.transforms)
+
+
+def _work(numbers: range) -> Result:
+    job, apply = _worker
+    return job.run(numbers, apply)

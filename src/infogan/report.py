@@ -11,6 +11,13 @@ _REFERENCES = (
     ("error_untrained", "untrained network"),
     ("error_kmeans", "k-means on pixels"),
 )
+_SCORES = {
+    "mig": "MIG",
+    "dci_disentanglement": "DCI",
+    "sap": "SAP",
+    "factor_vae": "FactorVAE",
+    "beta_vae": "beta-VAE",
+}
 # Beyond this many points between the two ways of batch normalisation, the error is not to be
 # trusted as one number.
 _BATCH_NORM_TOLERANCE = 0.02
@@ -20,6 +27,11 @@ def findings(metrics: Mapping[str, float]) -> list[str]:
     """What the numbers say, a sentence each."""
     codes = [name.removeprefix("entropy.") for name in metrics if name.startswith("entropy.")]
     sentences = []
+    if "partial.images" in metrics:
+        sentences.append(
+            f"Partial: {metrics['partial.images']:,.0f} of {metrics['partial.of']:,.0f} images. "
+            "No number here is one of the whole data set."
+        )
     for code in codes:
         bound, entropy = metrics[f"lower_bound.{code}"], metrics[f"entropy.{code}"]
         sentence = f"{code}: L_I = {bound:.3f} nats on fresh codes, H({code}) = {entropy:.3f}"
@@ -32,14 +44,53 @@ def findings(metrics: Mapping[str, float]) -> list[str]:
         )
         sentences.append(
             f"Unsupervised classification error {metrics['error_one_to_one']:.1%} one-to-one, "
-            f"{metrics['error_majority']:.1%} majority; the floor: {floor}."
+            f"{metrics['error_majority']:.1%} majority"
+            + (f"; the floor: {floor}." if floor else ".")
         )
+        each = [
+            f"{name.removeprefix('error_one_to_one.')} {value:.1%}"
+            for name, value in metrics.items()
+            if name.startswith("error_one_to_one.")
+        ]
+        if each:
+            sentences.append(f"The error of each categorical code: {', '.join(each)}.")
         change = metrics["error_one_to_one_recalibrated"] - metrics["error_one_to_one"]
         if abs(change) > _BATCH_NORM_TOLERANCE:
             sentences.append(
                 f"Careful: with batch-norm statistics of real images the error is "
                 f"{metrics['error_one_to_one_recalibrated']:.1%}, more than 2 points apart."
             )
+    return [*sentences, *_known_factors(metrics)]
+
+
+def _known_factors(metrics: Mapping[str, float]) -> list[str]:
+    """What the codes have captured of the factors that are known."""
+    sentences = []
+    captured = [
+        (name.removeprefix("correlation."), value)
+        for name, value in metrics.items()
+        if name.startswith("correlation.") and name.count(".") == 1
+    ]
+    if captured:
+        listed = ", ".join(f"{factor} {value:.2f}" for factor, value in captured)
+        sentences.append(f"Largest |rank correlation| of a continuous code with {listed}.")
+    told = sorted(
+        (
+            (value, name.removeprefix("information."))
+            for name, value in metrics.items()
+            if name.startswith("information.")
+            and value > metrics[f"information_chance.{name.removeprefix('information.')}"]
+        ),
+        reverse=True,
+    )
+    if told:
+        listed = ", ".join(f"{factor} {value:.3f}" for value, factor in told[:5])
+        sentences.append(
+            f"Most told by a categorical code of real images, in nats, beyond chance: {listed}."
+        )
+    scores = [f"{words} {metrics[name]:.2f}" for name, words in _SCORES.items() if name in metrics]
+    if scores:
+        sentences.append(f"Disentanglement: {', '.join(scores)}.")
     return sentences
 
 

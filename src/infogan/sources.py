@@ -9,9 +9,11 @@ import importlib.resources
 import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import requests
 import urllib3
@@ -19,7 +21,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from infogan.errors import UserError
-from infogan.files import sha256
+from infogan.files import digest
 from infogan.options import Source, SourceFile
 
 MIRROR_VARIABLE = "INFOGAN_MIRROR"
@@ -28,6 +30,7 @@ TIMEOUT_SECONDS = (10.0, 30.0)  # to connect, and between two blocks
 BACK_OFF_SECONDS = 1.0  # doubled after each failed attempt
 
 _BLOCK = 1 << 16
+_ABSENT = "does not exist"
 _logger = logging.getLogger(__name__)
 
 
@@ -54,20 +57,41 @@ _INTERRUPTIONS = (
 def fetch(source: Source, folder: Path, mirror: str | None) -> None:
     """Make ``folder`` hold exactly the source's files, each with its pinned content.
 
-    ``mirror`` is a folder or base URL that holds ``<folder name>/<file>``. Two processes may call
-    this for one folder: the second waits. UserError lists what is missing and how to provide it.
+    ``mirror`` is a folder or base URL that holds ``<folder name>/<file>``. If a part of the data
+    will do, the samples are tried first, in the folder and the mirror. What a person brings
+    (``source.path``) stays where it is. Two processes may call this for one folder: the second
+    waits. UserError lists what is missing and how to provide it.
     """
+    if source.path is not None:
+        if not Path(source.path).expanduser().exists():
+            raise UserError(f"source.path is {source.path!r}, where there is nothing.")
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with _exclusive(folder):
         _refuse_strangers(source, folder)
-        failures: dict[str, list[str]] = {}
         origins = _origins(source, folder.name, mirror)
-        for file in source.files:
-            reasons = _fetch_file(file, folder, origins)
-            if reasons is not None:
-                failures[file.name] = reasons
+        if source.allow_partial and source.samples:
+            nearby = [origin for origin in origins if mirror and origin.startswith(mirror)]
+            if not _missing(source.samples, source, folder, nearby):
+                return
+        failures = _missing(source.files, source, folder, origins)
         if failures:
             raise UserError(_explain(source, folder, mirror, failures))
+
+
+def _missing(
+    files: Sequence[SourceFile], source: Source, folder: Path, origins: list[str]
+) -> dict[str, list[str]]:
+    """What could not be had, and why."""
+    failures: dict[str, list[str]] = {}
+    for file in files:
+        # A file of the whole data set will do where a sample of the same name would, too.
+        others = [other for other in (*source.files, *source.samples) if other.name == file.name]
+        accepted = others if source.allow_partial else [file]
+        reasons = _fetch_file(file, accepted, folder, origins)
+        if reasons is not None:
+            failures[file.name] = reasons
+    return failures
 
 
 def verify(path: Path, file: SourceFile) -> str | None:
@@ -77,13 +101,14 @@ def verify(path: Path, file: SourceFile) -> str | None:
         head = stream.read(256).lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return f"is an HTML page of {size:,} bytes, not data"
-    if size < file.bytes:
+    if file.bytes is not None and size < file.bytes:
         return f"is cut short: {size:,} of {file.bytes:,} bytes"
-    if size > file.bytes:
+    if file.bytes is not None and size > file.bytes:
         return f"has {size:,} bytes instead of {file.bytes:,}"
-    found = sha256(path)
-    if found != file.sha256:
-        return f"has sha256 {found}, not {file.sha256}"
+    for name, pinned in (("sha256", file.sha256), ("md5", file.md5)):
+        found = digest(path, name) if pinned else None
+        if found != pinned:
+            return f"has {name} {found}, not {pinned}"
     return None
 
 
@@ -94,8 +119,12 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 def _refuse_strangers(source: Source, folder: Path) -> None:
-    expected = {file.name for file in source.files}
+    if not source.files:
+        return  # the folder is a person's own
+    files = (*source.files, *source.samples)
+    expected = {file.name for file in files}
     expected |= {f"{name}.part" for name in expected} | {".gitkeep"}
+    expected |= {file.unpacked for file in files if file.unpacked}
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in expected)
     if strangers:
         raise UserError(
@@ -105,11 +134,19 @@ def _refuse_strangers(source: Source, folder: Path) -> None:
 
 
 def _origins(source: Source, dataset: str, mirror: str | None) -> list[str]:
-    origins = [address.rstrip("/") for address in source.addresses]
-    return [f"{mirror.rstrip('/')}/{dataset}", *origins] if mirror else origins
+    below = f"{mirror.rstrip('/')}/{dataset}" if mirror else None
+    origins = [below] if below else []
+    for address in source.addresses:
+        if not address.startswith("mirror:"):
+            origins.append(address.rstrip("/"))
+        elif below:
+            origins.append(f"{below}/{address.removeprefix('mirror:').rstrip('/')}")
+    return origins
 
 
-def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str] | None:
+def _fetch_file(
+    file: SourceFile, accepted: Sequence[SourceFile], folder: Path, origins: list[str]
+) -> list[str] | None:
     """None if the file is in place and verified, else why each origin failed.
 
     An origin that cannot be reached is taken from the list: it has cost enough time.
@@ -117,19 +154,23 @@ def _fetch_file(file: SourceFile, folder: Path, origins: list[str]) -> list[str]
     target = folder / file.name
     part = folder / f"{file.name}.part"
     reasons = []
+    if file.unpacked and (folder / file.unpacked).is_dir():
+        return None
     if target.exists():
-        problem = verify(target, file)
-        if problem is None:
+        problems = [verify(target, each) for each in accepted]
+        if None in problems:
             part.unlink(missing_ok=True)
             return None
-        _logger.warning("%s %s; looking for a good copy", target, problem)
-        reasons.append(f"the file in place {problem}")
+        _logger.warning("%s %s; looking for a good copy", target, problems[0])
+        reasons.append(f"the file in place {problems[0]}")
     for origin in list(origins):
         address = f"{origin}/{file.name}"
         try:
             _bring(address, file, part)
         except _Unusable as error:
-            _logger.warning("%s: %s", address, error)
+            # A mirror need not have everything.
+            level = logging.DEBUG if str(error) == _ABSENT else logging.WARNING
+            _logger.log(level, "%s: %s", address, error)
             reasons.append(f"{address} {error}")
             if isinstance(error, _Unreachable):
                 origins.remove(origin)
@@ -149,14 +190,7 @@ def _bring(address: str, file: SourceFile, part: Path) -> None:
             part.unlink()
             _download(address, file, part)
     else:
-        try:
-            _copy(address, part)
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError | NotADirectoryError):
-                raise
-            raise _Unusable("does not exist") from None
-        except ModuleNotFoundError as error:
-            raise _Unusable(f"needs the package {error.name}, which is not installed") from None
+        _copy(address, part)
     problem = verify(part, file)
     if problem:
         part.unlink()
@@ -164,12 +198,29 @@ def _bring(address: str, file: SourceFile, part: Path) -> None:
 
 
 def _copy(address: str, part: Path) -> None:
-    if address.startswith("package:"):
-        package, _, inside = address.removeprefix("package:").partition("/")
-        with importlib.resources.as_file(importlib.resources.files(package) / inside) as path:
-            shutil.copyfile(path, part)
-    else:
-        shutil.copyfile(address.removeprefix("file://"), part)
+    """Copy from a folder or a package; what is wrong there is _Unusable."""
+    with ExitStack() as stack:
+        if address.startswith("package:"):
+            package, _, inside = address.removeprefix("package:").partition("/")
+            try:
+                found = importlib.resources.files(package) / inside
+            except ModuleNotFoundError as error:
+                raise _Unusable(
+                    f"needs the package {error.name}, which is not installed"
+                ) from None
+            origin = stack.enter_context(importlib.resources.as_file(found))
+        elif address.startswith("file://"):
+            origin = Path(url2pathname(urlsplit(address).path))
+        else:
+            origin = Path(address)
+        try:
+            content = stack.enter_context(origin.open("rb"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise _Unusable(_ABSENT) from None
+        except OSError as error:
+            raise _Unusable(f"cannot be read ({error.strerror})") from None
+        with part.open("wb") as copy:
+            shutil.copyfileobj(content, copy, 1 << 20)
 
 
 def _download(url: str, file: SourceFile, part: Path) -> None:
@@ -188,7 +239,7 @@ def _download(url: str, file: SourceFile, part: Path) -> None:
 
 def _download_once(url: str, file: SourceFile, part: Path) -> None:
     done = part.stat().st_size if part.exists() else 0
-    if done >= file.bytes:  # complete already, or of another file
+    if file.bytes is not None and done >= file.bytes:  # complete already, or of another file
         part.unlink()
         done = 0
     # The length and the hash are those of the bytes as stored, so no transfer compression.
@@ -215,9 +266,10 @@ def _download_once(url: str, file: SourceFile, part: Path) -> None:
             for block in response.raw.stream(_BLOCK, decode_content=False):
                 stream.write(block)
                 bar.update(len(block))
-    size = part.stat().st_size
-    if size < file.bytes and int(response.headers.get("Content-Length", size)) > size:
-        raise _Interrupted(f"the connection ended after {size:,} of {file.bytes:,} bytes")
+    size, sent = part.stat().st_size, int(response.headers.get("Content-Length", 0))
+    whole = sent + done if resumes else sent
+    if size < whole and (file.bytes is None or size < file.bytes):
+        raise _Interrupted(f"the connection ended after {size:,} of {whole:,} bytes")
 
 
 def _short(error: Exception) -> str:
@@ -231,13 +283,19 @@ def _explain(
     for name, reasons in failures.items():
         lines += [f"  {name}: {reason}" for reason in reasons or ["no address is left to ask"]]
     lines += [f"Put these files into {folder} (and nothing else):"]
-    lines += [
-        f"  {file.name}  {file.bytes:,} bytes  sha256 {file.sha256}"
-        for file in source.files
-        if file.name in failures
-    ]
+    lines += [_description(file) for file in source.files if file.name in failures]
     now = f"it is {mirror}" if mirror else "it is not set"
     lines += [
         f"or set {MIRROR_VARIABLE} to a folder or base URL that holds {folder.name}/<file>; {now}."
     ]
     return "\n".join(lines)
+
+
+def _description(file: SourceFile) -> str:
+    facts = [
+        f"{file.bytes:,} bytes" if file.bytes else "",
+        f"sha256 {file.sha256}" if file.sha256 else "",
+        f"md5 {file.md5}" if file.md5 else "",
+        f"(or the unpacked folder {file.unpacked})" if file.unpacked else "",
+    ]
+    return "  ".join(["", file.name, *filter(None, facts)])

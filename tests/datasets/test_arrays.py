@@ -1,7 +1,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 from kedro.io import DatasetError
 
 from infogan.datasets import ArraysDataset
-from infogan.datasets.values import Arrays, ArrayStream
+from infogan.datasets.values import Arrays
 from infogan.errors import UserError
 
 Refused = Callable[[str], AbstractContextManager[None]]
@@ -18,10 +18,6 @@ Refused = Callable[[str], AbstractContextManager[None]]
 
 def images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 1, 4, 4), dtype=np.uint8)
-
-
-def stream(array: np.ndarray) -> ArrayStream:
-    return ArrayStream(array.shape, array.dtype.name, iter(array))
 
 
 @pytest.fixture
@@ -42,73 +38,20 @@ def test_arrays_are_read_as_they_were_written(dataset: ArraysDataset) -> None:
     np.testing.assert_array_equal(found["test"], images(3), strict=True)
 
 
-def test_a_stream_of_rows_makes_the_same_file_as_the_array(
-    dataset: ArraysDataset, tmp_path: Path
+@pytest.mark.parametrize("rows_a_block", [1, 2, 7, 100])
+def test_files_are_those_of_numpy_however_large_a_block_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_a_block: int
 ) -> None:
-    before = files(tmp_path)
-    dataset.save(Arrays({"train": stream(images(7)), "test": stream(images(3))}))
-    assert files(tmp_path) == before
-    assert set(before) == {"train_images.npy", "test_images.npy"}
-
-
-def test_labels_may_be_none_at_all(tmp_path: Path) -> None:
-    labels = ArraysDataset(str(tmp_path), "labels")
-    labels.save(Arrays({"train": np.arange(3), "test": np.empty(0, np.int64)}))
-    found = labels.load()
-    np.testing.assert_array_equal(found["train"], np.arange(3), strict=True)
-    assert found["test"].shape == (0,)
-
-
-def test_loaded_arrays_stay_on_disk_and_cannot_be_written_to(dataset: ArraysDataset) -> None:
-    for split in ("train", "test"):
-        array = dataset.load()[split]
-        assert isinstance(array, np.memmap)
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 0
-
-
-def test_a_stream_is_read_a_row_at_a_time(tmp_path: Path) -> None:
-    taken: list[int] = []
-
-    def rows() -> Iterator[np.ndarray]:
-        for index, row in enumerate(images(5)):
-            taken.append(index)
-            yield row
-
-    made = ArrayStream((5, 1, 4, 4), "uint8", rows())
-    assert taken == []
-    ArraysDataset(str(tmp_path), "images").save(Arrays({"train": made}))
-    assert taken == [0, 1, 2, 3, 4]
-
-
-def test_a_stream_has_to_be_saved_before_it_is_used() -> None:
-    with pytest.raises(AssertionError, match="train has not been saved and loaded yet"):
-        Arrays({"train": stream(images(2))})["train"]
-
-
-def test_a_stream_that_fails_midway_leaves_the_old_files_and_no_litter(
-    dataset: ArraysDataset, tmp_path: Path
-) -> None:
-    before = files(tmp_path)
-
-    def rows() -> Iterator[np.ndarray]:
-        yield from images(3)
-        raise UserError("image 3 is damaged")
-
-    with pytest.raises(DatasetError, match="image 3 is damaged"):
-        dataset.save(Arrays({"train": ArrayStream((7, 1, 4, 4), "uint8", rows())}))
-    assert files(tmp_path) == before
-
-
-@pytest.mark.parametrize("announced", [4, 8])
-def test_a_stream_that_breaks_its_word_about_its_length_leaves_the_old_files(
-    dataset: ArraysDataset, tmp_path: Path, announced: int
-) -> None:
-    before = files(tmp_path)
-    made = ArrayStream((announced, 1, 4, 4), "uint8", iter(images(6)))
-    with pytest.raises(DatasetError):
-        dataset.save(Arrays({"train": made}))
-    assert files(tmp_path) == before
+    monkeypatch.setattr("infogan.datasets.arrays._BLOCK_BYTES", 16 * rows_a_block)
+    for name, array in (
+        ("images", images(7)),
+        ("labels", np.arange(5)),
+        ("none", np.empty((0, 2))),
+    ):
+        ArraysDataset(str(tmp_path), name).save(Arrays({"train": array}))
+        np.save(tmp_path / "expected.npy", array)
+        expected = (tmp_path / "expected.npy").read_bytes()
+        assert (tmp_path / f"train_{name}.npy").read_bytes() == expected
 
 
 def test_loaded_arrays_survive_that_their_file_is_replaced(dataset: ArraysDataset) -> None:
@@ -163,19 +106,18 @@ import sys
 import numpy as np
 from pathlib import Path
 from infogan.datasets import ArraysDataset
-from infogan.datasets.values import Arrays, ArrayStream
+from infogan.datasets.values import Arrays
 dataset = ArraysDataset(sys.argv[1], "images")
 dataset.save(Arrays({"train": np.zeros((4, 100), np.uint8)}))
-rows = (np.full(10_000, 7, np.uint8) for _ in range(100))
 try:
-    dataset.save(Arrays({"train": ArrayStream((100, 10_000), "uint8", rows)}))
+    dataset.save(Arrays({"train": np.full((100, 10_000), 7, np.uint8)}))
 except Exception as error:
     print(repr(error.__cause__))
 print(sorted(path.name for path in Path(sys.argv[1]).iterdir()))
 """
 
 
-def test_a_stream_that_fills_the_disk_ends_with_an_error_and_not_with_a_signal(
+def test_an_array_that_fills_the_disk_ends_with_an_error_and_not_with_a_signal(
     tmp_path: Path,
 ) -> None:
     if shutil.which("unshare") is None:

@@ -12,7 +12,7 @@ import pytest
 from kedro.io import DatasetError
 
 from infogan.datasets import AtomicDataset
-from infogan.files import atomic, sha256
+from infogan.files import atomic, digest
 
 Refused = Callable[[str], AbstractContextManager[None]]
 
@@ -90,7 +90,7 @@ def test_a_hash_is_that_of_the_whole_file(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"abc" * 1_000_000)
     told = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
-    assert sha256(path) == told.split()[0]
+    assert digest(path, "sha256") == told.split()[0]
 
 
 def test_any_dataset_with_a_filepath_can_be_wrapped(path: Path) -> None:
@@ -142,10 +142,7 @@ import json, resource, sys
 from pathlib import Path
 import numpy as np
 from infogan.datasets import ArraysDataset, AtomicDataset, RowsDataset, WeightsDataset
-from infogan.datasets.values import Arrays, ArrayStream, Rows, Weights
-
-def stream(array):
-    return ArrayStream(array.shape, array.dtype.name, iter(array))
+from infogan.datasets.values import Arrays, Rows, Weights
 
 def each(make):
     return make(np.zeros((10, 8), np.float32)), make(np.ones((5_000, 8), np.float32))
@@ -155,10 +152,6 @@ kinds = {
     "array": (
         ArraysDataset(str(root / "array"), "images"),
         *each(lambda a: Arrays({"train": a})),
-    ),
-    "stream": (
-        ArraysDataset(str(root / "stream"), "images"),
-        *each(lambda a: Arrays({"train": stream(a)})),
     ),
     "weights": (
         WeightsDataset(str(root / "weights" / "w.safetensors")),
@@ -208,7 +201,7 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["array", "stream", "weights", "rows", "json"])
+@pytest.mark.parametrize("kind", ["array", "weights", "rows", "json"])
 def test_a_full_disk_leaves_the_old_file_and_no_litter(
     full_disk: dict[str, Any], kind: str
 ) -> None:
@@ -217,14 +210,14 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(
     assert len(full_disk[kind]["files"]) == 1
 
 
-@pytest.mark.parametrize("kind", ["array", "stream", "weights", "rows", "json"])
+@pytest.mark.parametrize("kind", ["array", "weights", "rows", "json"])
 def test_a_full_disk_is_told_as_an_error_of_the_system(
     full_disk: dict[str, Any], kind: str
 ) -> None:
     assert "OSError" in full_disk[kind]["causes"], full_disk[kind]
 
 
-@pytest.mark.parametrize("kind", ["array", "stream", "weights", "rows"])
+@pytest.mark.parametrize("kind", ["array", "weights", "rows"])
 def test_a_full_disk_is_told_with_the_name_of_the_file(
     full_disk: dict[str, Any], kind: str
 ) -> None:

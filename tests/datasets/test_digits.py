@@ -12,6 +12,8 @@ from infogan.datasets import Digits
 from infogan.errors import UserError
 from infogan.options import Source
 
+SOURCE = Source(files=(), addresses=())
+
 Refused = Callable[[str], AbstractContextManager[None]]
 
 LINE = ",".join(["0", "16", "8", "1"] * 16 + ["7"]) + "\n"
@@ -26,7 +28,7 @@ def test_the_pinned_file_is_the_one_that_scikit_learn_ships(
     dataset = Digits(str(tmp_path / "digits"))
     dataset.save(Source.model_validate(source))
 
-    raw = dataset.load().splits
+    raw = dataset.load()(SOURCE).splits
     oracle = load_digits()
     assert set(raw) == {"all"}
     images, labels = np.asarray(raw["all"].images), raw["all"].labels
@@ -41,7 +43,7 @@ def test_the_pinned_file_is_the_one_that_scikit_learn_ships(
 
 def test_sixteen_levels_are_stretched_to_the_full_range(tmp_path: Path) -> None:
     (tmp_path / "digits.csv.gz").write_bytes(gzip.compress(LINE.encode()))
-    split = Digits(str(tmp_path)).load().splits["all"]
+    split = Digits(str(tmp_path)).load()(SOURCE).splits["all"]
     np.testing.assert_array_equal(split.images[0].ravel()[:4], [0, 255, 128, 16])
     np.testing.assert_array_equal(split.labels, [7])
 
@@ -51,7 +53,7 @@ def test_a_file_cut_anywhere_is_refused_by_name(tmp_path: Path, refused: Refused
     for length in range(1, len(whole)):
         (tmp_path / "digits.csv.gz").write_bytes(whole[:length])
         with refused("digits.csv.gz is damaged .*: delete it and fetch again"):
-            Digits(str(tmp_path)).load()
+            Digits(str(tmp_path)).load()(SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -67,20 +69,20 @@ def test_a_file_without_digits_is_refused_by_name(
 ) -> None:
     (tmp_path / "digits.csv.gz").write_bytes(content)
     with refused("digits.csv.gz"):
-        Digits(str(tmp_path)).load()
+        Digits(str(tmp_path)).load()(SOURCE)
 
 
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
     whole = gzip.compress((LINE * 3).encode(), mtime=0)
     (tmp_path / "digits.csv.gz").write_bytes(whole)
-    images = Digits(str(tmp_path)).load().splits["all"].images
+    images = Digits(str(tmp_path)).load()(SOURCE).splits["all"].images
     refusals = 0
     for place in range(8 * len(whole)):
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << place % 8
         (tmp_path / "digits.csv.gz").write_bytes(damaged)
         try:
-            found = Digits(str(tmp_path)).read(tmp_path)
+            found = Digits(str(tmp_path)).read(tmp_path, SOURCE)
         except UserError:
             refusals += 1
         else:  # a date, or padding
@@ -104,9 +106,9 @@ def test_what_is_no_table_of_digits_is_refused(
 ) -> None:
     (tmp_path / "digits.csv.gz").write_bytes(content)
     with refused(f"digits.csv.gz {problem}"):
-        Digits(str(tmp_path)).load()
+        Digits(str(tmp_path)).load()(SOURCE)
 
 
 def test_a_missing_file_names_the_command(tmp_path: Path, refused: Refused) -> None:
     with refused("has no digits.csv.gz: run `kedro run --pipelines=digits.ingestion`"):
-        Digits(str(tmp_path / "digits")).load()
+        Digits(str(tmp_path / "digits")).load()(SOURCE)

@@ -12,6 +12,8 @@ from infogan.datasets.mnist import read_idx
 from infogan.errors import UserError
 from infogan.options import Source
 
+SOURCE = Source(files=(), addresses=())
+
 Refused = Callable[[str], AbstractContextManager[None]]
 Idx = Callable[[np.ndarray], bytes]
 WriteMnist = Callable[[Path, str, np.ndarray, np.ndarray, bool], None]
@@ -148,7 +150,7 @@ def test_both_splits_are_read_with_their_labels(
     made = {"train": digits(7), "test": digits(3)}
     write_mnist(tmp_path, "train", *made["train"], compressed)
     write_mnist(tmp_path, "t10k", *made["test"], compressed)
-    found = Mnist(str(tmp_path)).load()
+    found = Mnist(str(tmp_path)).load()(SOURCE)
     assert set(found.splits) == {"train", "test"}
     for name, (images, labels) in made.items():
         split = found.splits[name]
@@ -165,7 +167,7 @@ def test_images_and_labels_of_different_counts_are_refused(
     write_mnist(tmp_path, "train", digits(7)[0], digits(6)[1], True)
     write_mnist(tmp_path, "t10k", *digits(3), True)
     with refused("train-images-idx3-ubyte.gz holds 7 images, but .*labels.*gz 6 labels"):
-        Mnist(str(tmp_path)).load()
+        Mnist(str(tmp_path)).load()(SOURCE)
 
 
 def test_a_missing_file_names_both_its_forms_and_the_command(
@@ -178,7 +180,7 @@ def test_a_missing_file_names_both_its_forms_and_the_command(
         "has no train-labels-idx1-ubyte.gz or train-labels-idx1-ubyte: "
         "run `kedro run --pipelines=mnist.ingestion`"
     ):
-        Mnist(str(folder)).load()
+        Mnist(str(folder)).load()(SOURCE)
 
 
 def test_saving_a_source_fetches_from_the_mirror_that_the_environment_names(
@@ -200,4 +202,4 @@ def test_saving_a_source_fetches_from_the_mirror_that_the_environment_names(
     assert not dataset.exists()
     dataset.save(Source.model_validate({"files": files, "addresses": []}))
     assert dataset.exists()
-    np.testing.assert_array_equal(dataset.load().splits["test"].images[:, 0], digits(3)[0])
+    np.testing.assert_array_equal(dataset.load()(SOURCE).splits["test"].images[:, 0], digits(3)[0])

@@ -23,13 +23,13 @@ ARTIFACTS = [
     "08_reporting/{d}/history.csv",
     "08_reporting/{d}/baseline_history.csv",
     "08_reporting/{d}/report.html",
-    "08_reporting/{d}/mutual_information.png",
-    "08_reporting/{d}/traversal_c1.png",
-    "08_reporting/{d}/traversal_c2.png",
-    "08_reporting/{d}/traversal_c3.png",
-    "08_reporting/{d}/traversal_baseline_c1.png",
-    "08_reporting/{d}/samples.png",
-    "08_reporting/{d}/confusion.png",
+    "08_reporting/{d}/figures/mutual_information.png",
+    "08_reporting/{d}/figures/traversal_c1.png",
+    "08_reporting/{d}/figures/traversal_c2.png",
+    "08_reporting/{d}/figures/traversal_c3.png",
+    "08_reporting/{d}/figures/traversal_baseline_c1.png",
+    "08_reporting/{d}/figures/samples.png",
+    "08_reporting/{d}/figures/confusion.png",
 ]
 METRICS = {
     *(f"lower_bound.c{i}" for i in (1, 2, 3)),
@@ -81,7 +81,8 @@ def test_the_default_run_leaves_every_artifact(tracked: tuple[Project, str]) -> 
 
 def test_nothing_but_results_is_left_in_the_data_folder(tracked: tuple[Project, str]) -> None:
     project, _ = tracked
-    assert list(project.data("06_checkpoints/digits").iterdir()) == []
+    assert not project.data("06_checkpoints/digits").exists()
+    assert not project.data("05_model_input/.digits").exists()
     assert not [path for path in project.data().rglob("*") if ".tmp" in path.name]
 
 
@@ -173,7 +174,7 @@ def test_the_same_seed_gives_the_same_bytes(
         "06_models/digits/baseline.safetensors",
         "07_model_output/digits/traversals.safetensors",
         "08_reporting/digits/history.csv",
-        "08_reporting/digits/traversal_c1.png",
+        "08_reporting/digits/figures/traversal_c1.png",
     ):
         assert project.data(name).read_bytes() == prepared.data(name).read_bytes(), name
 
@@ -187,4 +188,4 @@ def test_mnist_runs_from_its_true_file_format(tiny_mnist: Project) -> None:
 
 
 def test_a_variant_writes_only_below_its_own_data_root(prepared: Project) -> None:
-    assert {path.name for path in (prepared.folder / "data").iterdir()} == {"01_raw", "smoke"}
+    assert {path.name for path in (prepared.folder / "data").iterdir()} == {"smoke"}

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 from kedro.io import AbstractDataset
 
-from infogan.datasets.values import Arrays, ArrayStream
+from infogan.datasets.values import Arrays
 from infogan.errors import UserError
 from infogan.files import atomic
 
 SPLITS = ("train", "test")
+_BLOCK_BYTES = 1 << 24
 
 
 class ArraysDataset(AbstractDataset[Arrays, Arrays]):
-    """``<folder>/<split>_<name>.npy``; streams are written a row at a time."""
+    """``<folder>/<split>_<name>.npy``; written a block of rows at a time."""
 
     def __init__(self, folder: str, name: str) -> None:
         self._folder = Path(folder)
@@ -25,10 +26,7 @@ class ArraysDataset(AbstractDataset[Arrays, Arrays]):
         """Write every split, each whole or not at all."""
         for split, array in data.splits.items():
             with atomic(self._path(split)) as temporary:
-                if isinstance(array, ArrayStream):
-                    _write_rows(temporary, array)
-                else:
-                    np.save(temporary, array)
+                _write(temporary, array)
 
     def load(self) -> Arrays:
         """Read-only views of the files; only what is used comes into memory."""
@@ -56,19 +54,15 @@ class ArraysDataset(AbstractDataset[Arrays, Arrays]):
         return {"folder": str(self._folder), "name": self._name}
 
 
-def _write_rows(path: Path, stream: ArrayStream) -> None:
-    # Written, not mapped: on a full disk a write is an error, a mapped page kills the process.
-    dtype = np.dtype(stream.dtype)
+def _write(path: Path, array: np.ndarray) -> None:
+    # Not numpy.save: on a full disk its error has no number by which to know what happened.
     header = {
-        "descr": np.lib.format.dtype_to_descr(dtype),
+        "descr": np.lib.format.dtype_to_descr(array.dtype),
         "fortran_order": False,
-        "shape": stream.shape,
+        "shape": array.shape,
     }
-    written = 0
+    block = max(1, _BLOCK_BYTES * len(array) // max(1, array.nbytes))  # rows
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for row in stream.rows:
-            assert row.shape == stream.shape[1:], f"{row.shape} instead of {stream.shape[1:]}"
-            file.write(np.ascontiguousarray(row, dtype).data)
-            written += 1
-    assert written == stream.shape[0], f"{written} rows instead of {stream.shape[0]}"
+        for start in range(0, len(array), block):
+            file.write(np.ascontiguousarray(array[start : start + block]).data)

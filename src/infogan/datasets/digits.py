@@ -9,6 +9,7 @@ import numpy as np
 from infogan.datasets.raw import RawDataset, raw_file
 from infogan.datasets.values import RawImages, RawSplit
 from infogan.errors import UserError
+from infogan.options import Source
 
 _SIDE, _LEVELS = 8, 16
 
@@ -16,7 +17,7 @@ _SIDE, _LEVELS = 8, 16
 class Digits(RawDataset):
     """One split, ``all``: 1x8x8, sixteen grey levels stretched to 0-255, labels 0 to 9."""
 
-    def read(self, folder: Path) -> RawImages:
+    def read(self, folder: Path, source: Source) -> RawImages:  # noqa: ARG002
         """Each line of the file is 64 levels (0 to 16) and the digit."""
         path = raw_file(folder, "digits.csv.gz")
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from infogan.datasets.raw import RawDataset, raw_file
 from infogan.datasets.values import RawImages, RawSplit
 from infogan.errors import UserError
+from infogan.options import Source
 
 _UINT8 = 0x08
 _PREFIX = {"train": "train", "test": "t10k"}
@@ -52,7 +53,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 class Mnist(RawDataset):
     """Splits ``train`` (60,000) and ``test`` (10,000), 1x28x28, labels 0 to 9."""
 
-    def read(self, folder: Path) -> RawImages:
+    def read(self, folder: Path, source: Source) -> RawImages:  # noqa: ARG002
         """Read the four files; counts of images and labels must agree."""
         return RawImages({split: _read_split(folder, name) for split, name in _PREFIX.items()})
 

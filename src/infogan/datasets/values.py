@@ -1,49 +1,63 @@
 """The nouns that travel between nodes. Node signatures name them, so numpy is all they need."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+
+from infogan.options import Source
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A known factor of variation: its name, and what its numbers are."""
+
+    name: str
+    kind: Literal["linear", "circular", "binary"]  # circular: degrees, 360 is 0
 
 
 @dataclass(frozen=True)
 class RawSplit:
-    """One split as distributed: images, read when asked for, and labels if there are any."""
+    """One split as distributed: images, read when asked for, and what is known of each.
+
+    ``images[i]`` raises ``Rejected`` if this one image cannot be used. Unless they are an array,
+    images must be picklable, since several processes read them.
+    """
 
     images: Sequence[np.ndarray] | np.ndarray  # uint8 (C, H, W) each
     labels: np.ndarray | None  # int64 (N,)
+    factors: np.ndarray | None = None  # float32 (N, F)
+    names: Sequence[str] | None = None  # what each image is called, if not by its number
+    isolated: bool = False  # read in processes of their own: graphics and torch do not go together
 
 
 @dataclass(frozen=True)
 class RawImages:
-    """All splits of a raw data set, by the names their authors gave them."""
+    """All splits of a raw data set, by the names their authors gave them.
+
+    ``origin`` says what exactly was read, where the pinned hashes of the source do not.
+    """
 
     splits: Mapping[str, RawSplit]
+    factors: tuple[Factor, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ArrayStream:
-    """An array too large to hold: its final shape, and its rows one at a time."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    rows: Iterator[np.ndarray]
+RawReader = Callable[[Source], RawImages]
 
 
 @dataclass(frozen=True)
 class Arrays:
     """Arrays by split (``train``, ``test``), read-only and memory-mapped when loaded.
 
-    As images: uint8 (N, C, H, W). As labels: int64 (N,).
+    As images: uint8 (N, C, H, W). As labels: int64 (N,). As factors: float32 (N, F).
     """
 
-    splits: Mapping[str, np.ndarray | ArrayStream]
+    splits: Mapping[str, np.ndarray]
 
     def __getitem__(self, split: str) -> np.ndarray:
-        array = self.splits[split]
-        assert isinstance(array, np.ndarray), f"{split} has not been saved and loaded yet"
-        return array
+        return self.splits[split]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from infogan.datasets.values import Arrays, Weights
 from infogan.errors import UserError
-from infogan.options import Evaluation, Model
+from infogan.options import CategoricalPrior, Evaluation, Model
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
     import torch
@@ -15,13 +15,18 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     from infogan.networks import Discriminator, Networks
 
 # What a seed is used for; each purpose has a stream of its own.
-_BOUND, _TRAVERSAL, _UNTRAINED, _KMEANS = range(10, 14)
+_BOUND, _TRAVERSAL, _UNTRAINED, _KMEANS, _FACTORS = range(10, 15)
+
+_FEWEST_TO_EXPLAIN = 20  # images without which associations with known factors mean nothing
 
 
 def measure(
     weights: Weights, images: Arrays, card: dict[str, Any], model: Model, evaluation: Evaluation
 ) -> dict[str, float]:
-    """L_I of every code on fresh codes, its H(c), and what Q's categories tell of test images."""
+    """L_I of every code on fresh codes, its H(c), and what Q's categories tell of test images.
+
+    Of a part of a data set, also how large a part.
+    """
     import torch
 
     from infogan.codes import LatentSpace
@@ -37,6 +42,7 @@ def measure(
         networks.discriminator, space, images["test"], model.pixel_range, evaluation.batch_size
     )
     return {
+        **{f"partial.{name}": count for name, count in card.get("partial", {}).items()},
         **{f"lower_bound.{name}": value for name, value in bounds.items()},
         **{f"entropy.{name}": value for name, value in space.entropies().items()},
         **{
@@ -56,44 +62,47 @@ def classify(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Q as an unsupervised classifier of real images, and the categories of the best code.
 
-    The code reported is the categorical one that fits the training labels best.
+    The code reported is the categorical one that fits the training labels best; if there are
+    several, the error of each stands beside it. Nothing, where there are no labels or no
+    categorical code.
     """
-    from infogan.evaluation import contingency, error_rate, judge, match_one_to_one, recalibrated
+    from infogan.evaluation import contingency, judge, match_one_to_one, recalibrated
 
+    if not _classifiable(labels, model):
+        return {}, {}
     networks, _ = _load(weights, card, model, evaluation)
     predicted = _categories(networks.discriminator, images, model, evaluation)
-    classes = int(max(labels["train"].max(), labels["test"].max())) + 1
-    tables = {
-        name: contingency(splits["train"], labels["train"], (_count(model, name), classes))
-        for name, splits in predicted.items()
-    }
-    fits = {
-        name: error_rate(match_one_to_one(table), predicted[name]["train"], labels["train"])
-        for name, table in tables.items()
-    }
-    code = min(fits, key=lambda name: fits[name])
+    classes = _classes(labels)
+    code = _best(predicted, labels, model)
+    shape = (_count(model, code), classes)
+    train_table = contingency(predicted[code]["train"], labels["train"], shape)
 
     calibration = images["train"][: evaluation.recalibration_images]
     calibrated = recalibrated(
         networks.discriminator, calibration, model.pixel_range, evaluation.batch_size
     )
     again = _categories(calibrated, images, model, evaluation)[code]
-    numbers = judge(_assign(predicted[code], labels), _count(model, code), classes)
+    numbers = {
+        name: judge(_assign(each, labels), _count(model, name), classes)
+        for name, each in predicted.items()
+    }
     recalibrated_numbers = judge(_assign(again, labels), _count(model, code), classes)
-    test_table = contingency(
-        predicted[code]["test"], labels["test"], (_count(model, code), classes)
-    )
+    test_table = contingency(predicted[code]["test"], labels["test"], shape)
+    of_each = {
+        f"error_one_to_one.{name}": each["error_one_to_one"] for name, each in numbers.items()
+    }
     return (
         {
-            **numbers,
+            **numbers[code],
             **{
                 f"{name}_recalibrated": recalibrated_numbers[name]
                 for name in ("error_one_to_one", "error_majority")
             },
+            **(of_each if len(of_each) > 1 else {}),
         },
         {
             "code": code,
-            "class_of_category": match_one_to_one(tables[code]).tolist(),
+            "class_of_category": match_one_to_one(train_table).tolist(),
             "test_table": test_table.tolist(),
         },
     )
@@ -108,6 +117,8 @@ def classify_baseline(
     evaluation: Evaluation,
 ) -> dict[str, float]:
     """The same error of the regular GAN's Q, which was told the codes but not heard by G."""
+    if not _trained(weights) or not _classifiable(labels, model):
+        return {}
     numbers, _ = classify(weights, images, labels, card, model, evaluation)
     return {
         "error_baseline": numbers["error_one_to_one"],
@@ -118,11 +129,16 @@ def classify_baseline(
 def classify_references(
     images: Arrays, labels: Arrays, model: Model, evaluation: Evaluation
 ) -> dict[str, float]:
-    """What an untrained network and k-means on pixels reach: the floor below any claim."""
+    """What an untrained network and k-means on pixels reach: the floor below any claim.
+
+    Of the untrained network's codes it is the one that fits the training labels best, as above.
+    """
     from infogan.evaluation import cluster_pixels, judge, recalibrated
     from infogan.networks import build
     from infogan.training import choose_device, derive_seed
 
+    if not _classifiable(labels, model):
+        return {}
     shape = images["train"].shape[1:]
     untrained = build(model, shape, derive_seed(evaluation.seed, _UNTRAINED))
     calibration = images["train"][: evaluation.recalibration_images]
@@ -133,9 +149,9 @@ def classify_references(
         evaluation.batch_size,
     )
     predicted = _categories(discriminator, images, model, evaluation)
-    code = next(iter(predicted))
+    code = _best(predicted, labels, model)
     categories = _count(model, code)
-    classes = int(max(labels["train"].max(), labels["test"].max())) + 1
+    classes = _classes(labels)
     random = judge(_assign(predicted[code], labels), categories, classes)
 
     train, test = cluster_pixels(
@@ -154,10 +170,52 @@ def classify_references(
     }
 
 
+def explain(
+    weights: Weights,
+    images: Arrays,
+    factors: Arrays,
+    card: dict[str, Any],
+    model: Model,
+    evaluation: Evaluation,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """What each code has captured of the known factors of held-out images, and the whole table.
+
+    Continuous codes: absolute rank correlation of Q's mean with each factor. Categorical codes:
+    information of argmax Q(c|x) about each factor, in nats, beside what chance gives. Where the
+    factors are independent causes, not attributes, the scores of disentanglement, too.
+    """
+    from infogan.codes import LatentSpace
+    from infogan.disentanglement import scores
+    from infogan.evaluation import associations, read_codes
+    from infogan.training import derive_seed
+
+    known = card.get("factors", [])
+    if not known or len(images["test"]) < _FEWEST_TO_EXPLAIN:
+        return {}, {}
+    networks, _ = _load(weights, card, model, evaluation)
+    means, categories = read_codes(
+        networks.discriminator,
+        LatentSpace(model),
+        images["test"],
+        model.pixel_range,
+        evaluation.batch_size,
+    )
+    seed = derive_seed(evaluation.seed, _FACTORS) % 2**32
+    table = associations(means, categories, factors["test"], known, seed)
+    numbers = _largest(table)
+    if all(kind != "binary" for _, kind in known):
+        columns = np.stack([*means.values(), *categories.values()], axis=1)
+        numbers |= scores(columns, factors["test"], seed)
+    return numbers, table
+
+
 def traverse(
     weights: Weights, card: dict[str, Any], model: Model, evaluation: Evaluation
 ) -> Weights:
-    """A panel of images per code, one of random samples, and the values of each column."""
+    """A panel of images per code, one of random samples, and the values of each column.
+
+    Nothing of a regular GAN that was not trained.
+    """
     import torch
 
     from infogan.codes import LatentSpace
@@ -165,6 +223,8 @@ def traverse(
     from infogan.evaluation import traverse as panels_of
     from infogan.training import derive_seed
 
+    if not _trained(weights):
+        return Weights({}, {"values": {}, "model": dict(weights.card)})
     networks, device = _load(weights, card, model, evaluation)
     random = torch.Generator(device).manual_seed(derive_seed(evaluation.seed, _TRAVERSAL))
     space = LatentSpace(model)
@@ -199,8 +259,14 @@ def summarise(
 def add_baseline(
     metrics: dict[str, float], record: dict[str, Any], numbers: dict[str, float]
 ) -> dict[str, float]:
-    """The same table with the baseline's bounds beside it."""
-    bounds = {f"baseline_{name}": numbers[name] for name in numbers if not _is_entropy(name)}
+    """The same table with the baseline's bounds beside it, if there is one."""
+    if not record["iterations"]:
+        return metrics
+    bounds = {
+        f"baseline_{name}": value
+        for name, value in numbers.items()
+        if not name.startswith(("entropy.", "partial."))
+    }
     return {
         **metrics,
         **bounds,
@@ -209,8 +275,48 @@ def add_baseline(
     }
 
 
-def _is_entropy(name: str) -> bool:
-    return name.startswith("entropy.")
+def _trained(weights: Weights) -> bool:
+    return bool(weights.card["iterations"])
+
+
+def _classifiable(labels: Arrays, model: Model) -> bool:
+    """Whether both splits have labels, and the model a categorical code to compare with them."""
+    categorical = any(isinstance(code, CategoricalPrior) for code in model.codes)
+    return categorical and all(len(labels[split]) for split in ("train", "test"))
+
+
+def _classes(labels: Arrays) -> int:
+    return int(max(labels["train"].max(), labels["test"].max())) + 1
+
+
+def _best(predicted: Mapping[str, Mapping[str, np.ndarray]], labels: Arrays, model: Model) -> str:
+    """The categorical code that fits the training labels best."""
+    from infogan.evaluation import contingency, error_rate, match_one_to_one
+
+    def misfit(name: str) -> float:
+        categories = predicted[name]["train"]
+        table = contingency(categories, labels["train"], (_count(model, name), _classes(labels)))
+        return error_rate(match_one_to_one(table), categories, labels["train"])
+
+    return min(predicted, key=misfit)
+
+
+def _largest(table: Mapping[str, Any]) -> dict[str, float]:
+    """Each factor's association with each continuous code, and with the best code of a kind."""
+    numbers = {}
+    for kind, part in (("correlation", "continuous"), ("information", "categorical")):
+        values = np.array(table[part]["values"])  # (codes, factors)
+        if not values.size:
+            continue
+        for place, factor in enumerate(table["factors"]):
+            numbers[f"{kind}.{factor}"] = float(values[:, place].max())
+            if part == "categorical":
+                chance = np.array(table[part]["chance"])[:, place].max()
+                numbers[f"information_chance.{factor}"] = float(chance)
+            else:
+                for code, row in zip(table[part]["codes"], values, strict=True):
+                    numbers[f"correlation.{code}.{factor}"] = float(row[place])
+    return numbers
 
 
 def _load(

@@ -1,35 +1,41 @@
-"""measure, classify where there are labels, traverse, and one table of all numbers."""
+"""measure, classify, explain, traverse, and one table of all numbers."""
 
-from kedro.pipeline import Node, Pipeline, node
+from kedro.pipeline import Pipeline, node
 
 from infogan.pipelines.evaluation.nodes import (
     add_baseline,
     classify,
     classify_baseline,
     classify_references,
+    explain,
     measure,
     summarise,
     traverse,
 )
 
 _OPTIONS = ["params:model", "params:evaluation"]
+_LABELLED = ["images", "labels", "card", *_OPTIONS]
 
 
-def create_pipeline(*, labelled: bool, baseline: bool) -> Pipeline:
-    """Models and data to metrics, categories and traversals."""
-    nodes: list[Node] = [
-        node(measure, ["model", "images", "card", *_OPTIONS], "information", name="measure"),
-        node(traverse, ["model", "card", *_OPTIONS], "traversals", name="traverse"),
-    ]
-    numbers = ["information"]
-    if labelled:
-        data = ["images", "labels", "card"]
-        nodes += [
+def create_pipeline() -> Pipeline:
+    """Models and data to metrics, categories, associations and traversals.
+
+    What cannot be had, without labels, known factors or a regular GAN, is left empty.
+    """
+    return Pipeline(
+        [
+            node(measure, ["model", "images", "card", *_OPTIONS], "information", name="measure"),
             node(
                 classify,
-                ["model", *data, *_OPTIONS],
+                ["model", *_LABELLED],
                 ["classification", "categories"],
                 name="classify",
+            ),
+            node(
+                classify_baseline,
+                ["baseline", *_LABELLED],
+                "baseline_errors",
+                name="classify_baseline",
             ),
             node(
                 classify_references,
@@ -37,20 +43,19 @@ def create_pipeline(*, labelled: bool, baseline: bool) -> Pipeline:
                 "reference_errors",
                 name="classify_references",
             ),
-        ]
-        numbers += ["classification", "reference_errors"]
-        if baseline:
-            nodes.append(
-                node(
-                    classify_baseline,
-                    ["baseline", *data, *_OPTIONS],
-                    "baseline_errors",
-                    name="classify_baseline",
-                )
-            )
-            numbers.append("baseline_errors")
-    if baseline:
-        nodes += [
+            node(
+                explain,
+                ["model", "images", "factors", "card", *_OPTIONS],
+                ["explanation", "known_factors"],
+                name="explain",
+            ),
+            node(traverse, ["model", "card", *_OPTIONS], "traversals", name="traverse"),
+            node(
+                traverse,
+                ["baseline", "card", *_OPTIONS],
+                "baseline_traversals",
+                name="traverse_baseline",
+            ),
             node(
                 measure,
                 ["baseline", "images", "card", *_OPTIONS],
@@ -58,10 +63,18 @@ def create_pipeline(*, labelled: bool, baseline: bool) -> Pipeline:
                 name="measure_baseline",
             ),
             node(
-                traverse,
-                ["baseline", "card", *_OPTIONS],
-                "baseline_traversals",
-                name="traverse_baseline",
+                summarise,
+                [
+                    "record",
+                    "model",
+                    "information",
+                    "classification",
+                    "reference_errors",
+                    "baseline_errors",
+                    "explanation",
+                ],
+                "own_metrics",
+                name="summarise",
             ),
             node(
                 add_baseline,
@@ -70,6 +83,4 @@ def create_pipeline(*, labelled: bool, baseline: bool) -> Pipeline:
                 name="add_baseline",
             ),
         ]
-    summary = "own_metrics" if baseline else "metrics"
-    nodes.append(node(summarise, ["record", "model", *numbers], summary, name="summarise"))
-    return Pipeline(nodes)
+    )

@@ -1,58 +1,175 @@
 """From verified files to arrays."""
 
+import csv
 import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from infogan.datasets.values import Arrays, ArrayStream, RawImages, RawSplit
+from infogan.datasets.values import Arrays, RawImages, RawReader, RawSplit
 from infogan.errors import UserError
 from infogan.options import Data, Slice, Source
 
+_FEWEST = {"train": 2, "test": 1}  # images without which nothing can be trained or judged
+
 
 def fetch(source: Source) -> Source:
-    """Hand the pinned files to the raw dataset, which fetches and verifies them."""
+    """Hand the source to the raw dataset, which fetches and verifies its files."""
     return source
 
 
-def preprocess(raw: RawImages, data: Data) -> tuple[Arrays, Arrays]:
-    """Images as uint8 (N, C, H, W) and labels as int64 (N,), empty if there are none."""
+def preprocess(
+    reader: RawReader, workspace: Path, source: Source, data: Data
+) -> tuple[Arrays, Arrays, Arrays, str, dict[str, Any]]:
+    """Images as uint8 (N, C, H, W), labels as int64 (N,) and known factors as float32 (N, F), both
+    empty if there are none; a table of the images that cannot be used, and facts for the card.
+    """
     from infogan.preprocessing import prepare
 
-    images, labels = {}, {}
-    for split, part in (("train", data.train), ("test", data.test)):
-        found = _raw_split(raw, split, part)
-        rows = prepare(found.images, part, data.transforms, data.shape)
-        images[split] = ArrayStream((part.count, *data.shape), "uint8", rows)
-        known = found.labels if found.labels is not None else np.empty(0, np.int64)
-        labels[split] = known[part.first : part.last]
-    return Arrays(images), Arrays(labels)
+    raw = reader(source)
+    partial = _partial(raw, source)
+    images, labels, factors = {}, {}, {}
+    origins: dict[str, str] = {}
+    rejected: list[tuple[str, str, str]] = []
+    for split, wanted in (("train", data.train), ("test", data.test)):
+        found = _raw_split(raw, split, wanted)
+        part = _resolve(found, split, wanted)
+        prepared = prepare(
+            found.images,
+            found.names,
+            part,
+            data.transforms,
+            data.shape,
+            workspace / split,
+            _identity(raw, found, part, source, data),
+            data.max_rejected - len(rejected),
+            isolated=found.isolated,
+        )
+        if len(prepared.images) < _FEWEST[split]:
+            raise UserError(
+                f"data.{split} is '{wanted}', which is {len(prepared.images)} image: at least "
+                f"{_FEWEST[split]} are needed."
+            )
+        images[split] = prepared.images
+        labels[split] = (
+            found.labels[prepared.kept] if found.labels is not None else np.empty(0, np.int64)
+        )
+        factors[split] = (
+            found.factors[prepared.kept]
+            if found.factors is not None
+            else np.empty((0, 0), np.float32)
+        )
+        rejected += [(split, *each) for each in prepared.rejected]
+        origins[split] = str(part)
+    facts = {
+        "from": origins,
+        "source": dict(raw.origin) or {file.name: file.identity for file in source.files},
+        "partial": partial,
+        "rejected": len(rejected),
+        "factors": [[factor.name, factor.kind] for factor in raw.factors],
+    }
+    return Arrays(images), Arrays(labels), Arrays(factors), _table(rejected), facts
 
 
-def describe(images: Arrays, source: Source, data: Data) -> dict[str, Any]:
+def describe(images: Arrays, facts: dict[str, Any], data: Data) -> dict[str, Any]:
     """The card beside the arrays: counts, shape, hashes of what they are and were made from."""
     splits = {}
-    for split, part in (("train", data.train), ("test", data.test)):
+    for split in ("train", "test"):
         array = images[split]
         digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-        splits[split] = {"images": len(array), "from": str(part), "sha256": digest}
+        splits[split] = {"images": len(array), "from": facts["from"][split], "sha256": digest}
     return {
         "shape": list(data.shape),
         "transforms": [str(transform) for transform in data.transforms],
         "splits": splits,
-        "source": {file.name: file.sha256 for file in source.files},
+        "source": facts["source"],
+        **{name: facts[name] for name in ("partial", "rejected", "factors") if facts[name]},
     }
 
 
+def _partial(raw: RawImages, source: Source) -> dict[str, int]:
+    """How many of the data set's images there are, if not all; empty if all."""
+    found = {
+        split: len(raw.splits[split].images) if split in raw.splits else 0
+        for split in source.complete
+    }
+    if found == source.complete:
+        return {}
+    counts = {"images": sum(found.values()), "of": sum(source.complete.values())}
+    if not source.allow_partial or counts["images"] > counts["of"]:
+        listed = ", ".join(
+            f"{split} {found[split]:,} of {whole:,}" for split, whole in source.complete.items()
+        )
+        raise UserError(
+            f"The raw data are not the whole data set: {listed}. Complete them, or set "
+            "source.allow_partial to true; every result will then say that it is of a part."
+        )
+    return counts
+
+
 def _raw_split(raw: RawImages, split: str, part: Slice) -> RawSplit:
-    if part.split not in raw.splits:
+    names = part.split.split("+")
+    unknown = [name for name in names if name not in raw.splits]
+    if unknown:
         raise UserError(
             f"data.{split} is '{part}', but the raw data have only "
             f"{' and '.join(sorted(raw.splits))}."
         )
-    found = raw.splits[part.split]
+    found = [raw.splits[name] for name in names]
+    return found[0] if len(found) == 1 else _joined(found)
+
+
+def _joined(splits: Sequence[RawSplit]) -> RawSplit:
+    """Several splits as one."""
+    from infogan.preprocessing import Joined
+
+    def all_of(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        known = [array for array in arrays if array is not None]
+        return np.concatenate(known) if len(known) == len(arrays) else None
+
+    return RawSplit(
+        Joined([split.images for split in splits]),
+        all_of([split.labels for split in splits]),
+        all_of([split.factors for split in splits]),
+        [
+            split.names[n] if split.names is not None else f"{n} of part {part}"
+            for part, split in enumerate(splits)
+            for n in range(len(split.images))
+        ],
+        any(split.isolated for split in splits),
+    )
+
+
+def _resolve(found: RawSplit, split: str, wanted: Slice) -> Slice:
+    part = wanted.resolve(len(found.images))
     if part.last > len(found.images):
         raise UserError(
-            f"data.{split} is '{part}', but {part.split} has only {len(found.images):,} images."
+            f"data.{split} is '{wanted}', but {wanted.split} has only {len(found.images):,} "
+            "images."
         )
-    return found
+    if part.last - part.first < _FEWEST[split]:
+        raise UserError(
+            f"data.{split} is '{wanted}' of {len(found.images):,} images, which is "
+            f"{part.last - part.first}: at least {_FEWEST[split]} are needed."
+        )
+    return part
+
+
+def _identity(raw: RawImages, found: RawSplit, part: Slice, source: Source, data: Data) -> str:
+    """What is made of what: only a call of the same identity may be continued."""
+    names = hashlib.sha256("\n".join(found.names or ()).encode()).hexdigest()
+    parts = [str(part), len(found.images), names, dict(raw.origin)]
+    parts += [source.model_dump(), data.model_dump()]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def _table(rejected: Sequence[tuple[str, str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("split", "image", "reason"))
+    writer.writerows(rejected)
+    return text.getvalue()

@@ -1,4 +1,4 @@
-"""fetch -> preprocess -> describe."""
+"""fetch, preprocess, describe."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -6,11 +6,16 @@ from infogan.pipelines.ingestion.nodes import describe, fetch, preprocess
 
 
 def create_pipeline() -> Pipeline:
-    """Raw files to arrays, their labels, and a card."""
+    """Raw files to images, labels, known factors, and a card."""
     return Pipeline(
         [
             node(fetch, "params:source", "raw", name="fetch"),
-            node(preprocess, ["raw", "params:data"], ["images", "labels"], name="preprocess"),
-            node(describe, ["images", "params:source", "params:data"], "card", name="describe"),
+            node(
+                preprocess,
+                ["raw", "workspace", "params:source", "params:data"],
+                ["images", "labels", "factors", "rejected", "facts"],
+                name="preprocess",
+            ),
+            node(describe, ["images", "facts", "params:data"], "card", name="describe"),
         ]
     )

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from infogan.datasets.values import Rows, Weights
 from infogan.options import (
-    CategoricalPrior,
     Evaluation,
     Model,
     Options,
@@ -17,49 +16,45 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     from matplotlib.figure import Figure
 
 
-def draw_curve(history: Rows, model: Model, reporting: Reporting) -> dict[str, Any]:
-    """Figure 1 without a baseline."""
-    from infogan.figures import mutual_information
-
-    return {"mutual_information": mutual_information(history, None, model, reporting.dpi)}
-
-
 def draw_curves(
     history: Rows, baseline: Rows, model: Model, reporting: Reporting
 ) -> dict[str, Any]:
-    """Figure 1: both models."""
+    """Figure 1: both models, or InfoGAN alone if no regular GAN was trained."""
     from infogan.figures import mutual_information
 
-    return {"mutual_information": mutual_information(history, baseline, model, reporting.dpi)}
+    trained = baseline if len(baseline.rows) > 1 else None  # row 0 is the untrained model
+    return {"mutual_information": mutual_information(history, trained, model, reporting.dpi)}
 
 
-def draw_panels(traversals: Weights, model: Model, reporting: Reporting) -> dict[str, Any]:
-    """A traversal of every code and a sheet of samples, without classes to order by."""
-    return _panels("traversal", traversals, model, reporting, None) | _samples(
-        traversals, reporting
-    )
-
-
-def draw_ordered_panels(
+def draw_panels(
     traversals: Weights, categories: dict[str, Any], model: Model, reporting: Reporting
 ) -> dict[str, Any]:
-    """The same with the columns of the classifying code in the order of its classes, and the
-    confusion of categories with classes.
+    """A traversal of every code, a sheet of samples and, where categories were matched to classes,
+    their confusion; the columns of the matched code are in the order of its classes.
     """
-    from infogan.figures import confusion
+    from infogan.figures import confusion, samples
 
-    return (
-        _panels("traversal", traversals, model, reporting, categories)
-        | _samples(traversals, reporting)
-        | {"confusion": confusion(categories, reporting.dpi)}
-    )
+    drawn = _panels("traversal", traversals, model, reporting, categories)
+    drawn["samples"] = samples(traversals.arrays["samples"], 10, reporting.dpi)
+    if categories:
+        drawn["confusion"] = confusion(categories, reporting.dpi)
+    return drawn
 
 
 def draw_baseline_panels(
     traversals: Weights, model: Model, reporting: Reporting
 ) -> dict[str, Any]:
-    """A traversal of every code of the regular GAN: Figure 2 (b)."""
-    return _panels("traversal_baseline", traversals, model, reporting, None)
+    """A traversal of every code of the regular GAN, if one was trained: Figure 2 (b)."""
+    return _panels("traversal_baseline", traversals, model, reporting, {})
+
+
+def draw_known_factors(known_factors: dict[str, Any], reporting: Reporting) -> dict[str, Any]:
+    """Codes against the factors of variation that are known, if any are."""
+    from infogan.figures import associations
+
+    if not known_factors:
+        return {}
+    return {"known_factors": associations(known_factors, reporting.dpi)}
 
 
 def collect_figures(*groups: dict[str, Any]) -> dict[str, Any]:
@@ -87,11 +82,12 @@ def write_report(
         "device": f"{record['device']}, {record['threads']} threads",
         "training time": f"{record['seconds']:.0f} s for {record['iterations']} iterations",
         "seed": training.seed,
+        **_partial(card),
         "images": "; ".join(
             f"{split} {each['images']:,} (from {each['from']}, sha256 {each['sha256']})"
             for split, each in card["splits"].items()
         ),
-        **{f"raw file {name}": f"sha256 {digest}" for name, digest in card["source"].items()},
+        **{f"raw {name}": identity for name, identity in card["source"].items()},
         "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items()),
     }
     blocks: dict[str, Options] = {"model": model, "training": training, "evaluation": evaluation}
@@ -103,28 +99,31 @@ def write_report(
     return page(reporting, metrics, figures, facts, parameters)
 
 
+def _partial(card: dict[str, Any]) -> dict[str, str]:
+    facts = {}
+    if "partial" in card:
+        images, whole = card["partial"]["images"], card["partial"]["of"]
+        facts["partial"] = f"{images:,} of {whole:,} images"
+    if "rejected" in card:
+        facts["rejected"] = f"{card['rejected']:,} images could not be used (rejected.csv)"
+    return facts
+
+
 def _panels(
     prefix: str,
     traversals: Weights,
     model: Model,
     reporting: Reporting,
-    categories: dict[str, Any] | None,
+    categories: dict[str, Any],
 ) -> "dict[str, Figure]":
     from infogan.figures import traversal
 
     drawn = {}
     for panel, values in traversals.card["values"].items():
         code = next(c for c in model.codes if panel == c.name or panel.startswith(f"{c.name}_"))
-        ordered = categories is not None and code.name == categories["code"]
-        order = categories["class_of_category"] if categories and ordered else None
-        assert order is None or isinstance(code, CategoricalPrior)
+        matched = categories.get("code") == code.name
+        order = categories["class_of_category"] if matched else None
         drawn[f"{prefix}_{panel}"] = traversal(
             traversals.arrays[panel], values, code, order, reporting.dpi
         )
     return drawn
-
-
-def _samples(traversals: Weights, reporting: Reporting) -> "dict[str, Figure]":
-    from infogan.figures import samples
-
-    return {"samples": samples(traversals.arrays["samples"], 10, reporting.dpi)}

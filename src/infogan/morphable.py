@@ -1,0 +1,180 @@
+"""Linear models of face shape: a mean mesh and modes of variation.
+
+Axes of every model here: x to the face's left, y up, z out of the face; centred, and scaled so
+that the mean face is 2 high.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infogan.errors import UserError
+
+# The vertices and polygons of the face come first in the light model's files (table in its
+# README); back of the head, neck, eyes, teeth and the like are left out, as in the Basel models.
+_ICT_VERTICES, _ICT_POLYGONS = 9409, 9230
+
+
+@dataclass(frozen=True)
+class ShapeModel:
+    """Faces mean + sum_k a_k modes_k, with a ~ N(0, 1) in the population the model is of."""
+
+    name: str
+    mean: np.ndarray  # float32 (V, 3)
+    modes: np.ndarray  # float32 (K, V, 3), one standard deviation each
+    triangles: np.ndarray  # int64 (T, 3), counter-clockwise from outside
+
+    def shape(self, coefficients: np.ndarray) -> np.ndarray:
+        """Vertices of one face: (K,) -> float32 (V, 3)."""
+        return self.mean + np.tensordot(coefficients.astype(np.float32), self.modes, axes=1)
+
+
+def read_model(path: Path, modes: Sequence[Path] = ()) -> ShapeModel:
+    """A model from the file a person brings, by its suffix: ``.h5`` (Basel Face Model 2017 or
+    2019), ``.mat`` (Basel Face Model 2009) or ``.obj`` (ICT Face Model Light, with its modes).
+    """
+    readers = {".h5": _read_basel_h5, ".mat": _read_basel_mat}
+    if path.suffix == ".obj":
+        return _read_ict(path, modes)
+    if path.suffix not in readers:
+        raise UserError(
+            f"{path} is no face model: .h5 (Basel Face Model 2017 or 2019) and .mat (2009) can be "
+            "read."
+        )
+    return readers[path.suffix](path)
+
+
+# --- ICT Face Model Light ------------------------------------------------------------------------
+
+
+def _read_ict(mean_path: Path, mode_paths: Sequence[Path]) -> ShapeModel:
+    if not mode_paths:
+        raise UserError(f"{mean_path} has no identity modes beside it: identity000.obj and on.")
+    mean = _vertices(mean_path)
+    modes = np.stack([_vertices(path, len(mean)) for path in mode_paths]) - mean
+    return _normalised(
+        "ICT Face Model Light",
+        mean[:_ICT_VERTICES],
+        modes[:, :_ICT_VERTICES],
+        _triangles(mean_path),
+    )
+
+
+def _vertices(path: Path, expected: int | None = None) -> np.ndarray:
+    """The ``v x y z`` lines of a Wavefront OBJ file: float32 (V, 3)."""
+    try:
+        lines = path.read_text().splitlines()
+        found = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], float)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: the face model is not complete.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not a Wavefront OBJ file: {error}.") from None
+    least = expected or _ICT_VERTICES
+    if len(found) < least or (expected and len(found) != expected):
+        raise UserError(
+            f"{path} has {len(found):,} vertices instead of {least:,}: a damaged mesh."
+        )
+    return found.astype(np.float32)
+
+
+def _triangles(path: Path) -> np.ndarray:
+    polygons = [
+        [int(corner.partition("/")[0]) - 1 for corner in line.split()[1:]]
+        for line in path.read_text().splitlines()
+        if line.startswith("f ")
+    ][:_ICT_POLYGONS]
+    fans = [
+        (polygon[0], polygon[i], polygon[i + 1])
+        for polygon in polygons
+        for i in range(1, len(polygon) - 1)
+    ]
+    return np.array(fans, np.int64)
+
+
+# --- Basel Face Models ---------------------------------------------------------------------------
+
+
+def _read_basel_h5(path: Path) -> ShapeModel:
+    """2017 and 2019: HDF5, shape = mean + basis sqrt(variance) a, in millimetres."""
+    try:
+        import h5py
+    except ModuleNotFoundError:
+        raise UserError(
+            "Reading a .h5 face model needs h5py: pip install 'infogan[faces]'."
+        ) from None
+    try:
+        with h5py.File(path) as file:
+            shape = file["shape/model"]
+            mean, basis = shape["mean"][()], shape["pcaBasis"][()]
+            variance = shape["pcaVariance"][()]
+            cells = file["shape/representer/cells"][()]
+    except OSError as error:
+        raise UserError(f"{path} is not a readable HDF5 file: {error}.") from None
+    except KeyError as error:
+        raise UserError(
+            f"{path} is not a Basel Face Model of 2017 or 2019: {str(error).strip(chr(34))}."
+        ) from None
+    return _basel(path, "Basel Face Model", mean, basis, variance, cells.T)
+
+
+def _read_basel_mat(path: Path) -> ShapeModel:
+    """2009: MATLAB, shape = mean + basis deviation a, in micrometres, triangles counted from 1."""
+    from scipy.io import loadmat
+
+    try:
+        file = loadmat(path)
+        mean, basis = file["shapeMU"], file["shapePC"]
+        deviation, triangles = file["shapeEV"], file["tl"]
+    except (ValueError, OSError, NotImplementedError, TypeError) as error:
+        raise UserError(f"{path} is not a readable MATLAB file: {error}.") from None
+    except KeyError as error:
+        raise UserError(
+            f"{path} is not the Basel Face Model of 2009: it has no {error}, only "
+            f"{', '.join(sorted(name for name in file if not name.startswith('__')))}."
+        ) from None
+    cells = np.asarray(triangles, np.int64) - 1
+    if cells.ndim == 2 and cells.shape[1] == 3:
+        cells = cells[:, [0, 2, 1]]  # its triangles are clockwise
+    return _basel(path, "Basel Face Model 2009", mean, basis, deviation**2, cells)
+
+
+def _basel(
+    path: Path,
+    name: str,
+    mean: np.ndarray,
+    basis: np.ndarray,
+    variance: np.ndarray,
+    triangles: np.ndarray,
+) -> ShapeModel:
+    mean, variance = np.ravel(mean), np.ravel(variance)
+    fits = (
+        len(mean) % 3 == 0
+        and basis.ndim == 2
+        and basis.shape == (len(mean), len(variance))
+        and triangles.ndim == 2
+        and triangles.shape[1] == 3
+        and triangles.min() >= 0
+        and triangles.max() < len(mean) // 3
+    )
+    if not fits or len(variance) == 0:
+        raise UserError(
+            f"{path} is damaged: mean {mean.shape}, basis {basis.shape}, {len(variance)} "
+            f"variances and triangles {triangles.shape} do not fit together."
+        )
+    modes = (basis * np.sqrt(variance)).T.reshape(len(variance), -1, 3)
+    return _normalised(name, mean.reshape(-1, 3), modes, triangles)
+
+
+def _normalised(
+    name: str, mean: np.ndarray, modes: np.ndarray, triangles: np.ndarray
+) -> ShapeModel:
+    low, high = mean.min(axis=0), mean.max(axis=0)
+    scale = 2 / (high[1] - low[1])
+    return ShapeModel(
+        name,
+        ((mean - (low + high) / 2) * scale).astype(np.float32),
+        (modes * scale).astype(np.float32),
+        np.ascontiguousarray(triangles, np.int64),
+    )
