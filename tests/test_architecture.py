@@ -43,8 +43,10 @@ LIBRARY = {
     "disentanglement": set(),
     "evaluation": {"codes", "disentanglement", "networks"},
     "figures": {"datasets.values", "options"},
+    "furniture": {"rendering"},
     "morphable": {"errors"},
-    "preprocessing": {"errors", "files", "options"},
+    "parallel": set(),
+    "preprocessing": {"errors", "files", "options", "parallel"},
     "rendering": {"errors"},
     "report": {"options"},
     "sources": {"errors", "files", "options"},
@@ -72,7 +74,12 @@ DATASET_MODULES = {
     "datasets.raw",
     "datasets.values",
 }
-RENDERED = {"morphable", "rendering"}  # what readers that render use, inside functions
+RENDERED = {
+    "furniture",
+    "morphable",
+    "parallel",
+    "rendering",
+}  # what readers that render use, inside functions
 NODES_AT_TOP = {"options", "datasets.values", "errors", "tracking"}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from infogan import preprocessing
+from infogan import parallel, preprocessing
 from infogan.errors import Rejected, UserError
 from infogan.options import Shape, Slice, parse_transform
 from infogan.preprocessing import Images, Joined, Prepared, prepare
@@ -222,7 +222,8 @@ def test_several_processes_give_what_one_gives(
     part = Slice("train", 1, 12)
     one = done(raw, part, (1, 4, 4), tmp_path / "one")
     monkeypatch.setattr(preprocessing, "PARALLEL_FROM", 0)
-    monkeypatch.setattr(preprocessing, "_cores", lambda: 2)
+    for module in (preprocessing, parallel):
+        monkeypatch.setattr(module, "cores", lambda: 2)
     main = sys.modules["__main__"]
     before = (main.__spec__, getattr(main, "__file__", None))
     several = done(raw, part, (1, 4, 4), tmp_path / "several")

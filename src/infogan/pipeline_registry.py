@@ -9,7 +9,7 @@ from infogan.pipelines.training.pipeline import create_pipeline as training
 
 # The paper's five, a person's own images, and one that needs no download. What differs between
 # them stands in their parameters and readers.
-DATASETS = ("digits", "mnist", "faces")
+DATASETS = ("digits", "mnist", "svhn", "celeba", "faces", "chairs", "folder")
 DEFAULT = "digits"
 
 

@@ -6,13 +6,9 @@ goes on where it stopped.
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +18,7 @@ from tqdm import tqdm
 from infogan.errors import Rejected, UserError
 from infogan.files import atomic
 from infogan.options import Shape, Slice, Transform, format_shape
+from infogan.parallel import cores, map_in_processes
 
 CHUNK = 256  # images that a process prepares at a time
 PARALLEL_FROM = 2 * CHUNK  # fewer are not worth the start of processes
@@ -226,72 +223,27 @@ def _refuse_too_many(job: _Job, rejected: list[tuple[int, str]], limit: int) -> 
 
 
 def _in_processes(job: _Job, count: int) -> bool:
-    many = not isinstance(job.images, np.ndarray) and count > PARALLEL_FROM and _cores() > 1
+    many = not isinstance(job.images, np.ndarray) and count > PARALLEL_FROM and cores() > 1
     return many or job.isolated
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
 
 
 Result = tuple[np.ndarray, list[tuple[int, str]]]
 
 
 def _results(job: _Job, todo: Sequence[range]) -> Iterator[Result]:
-    """What became of each chunk, in order; at most two chunks a process are in memory."""
-    if not todo:
-        return
-    if not _in_processes(job, sum(len(numbers) for numbers in todo)):
+    """What became of each chunk, in order."""
+    if _in_processes(job, sum(len(numbers) for numbers in todo)):
+        yield from map_in_processes(_work, [(numbers,) for numbers in todo], _begin, (job,))
+    elif todo:
         apply = compose(job.transforms)
         yield from (job.run(numbers, apply) for numbers in todo)
-        return
-    workers = min(_cores(), len(todo))
-    # Spawned: a fork would inherit torch's threads in an unusable state.
-    executor = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (job,))
-    try:
-        yield from _in_order(executor, todo, 2 * workers)
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _in_order(
-    executor: ProcessPoolExecutor, todo: Sequence[range], ahead: int
-) -> Iterator[Result]:
-    with _without_main():
-        pending = [executor.submit(_work, numbers) for numbers in todo[:ahead]]
-    for numbers in todo[ahead:]:
-        yield pending.pop(0).result()
-        pending.append(executor.submit(_work, numbers))
-    yield from (future.result() for future in pending)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """New processes shall not import the command that started this one: they need nothing of it,
-    and Kedro's would set up its logging, and say so, in each of them.
-    """
-    main = sys.modules["__main__"]
-    spec, file = main.__spec__, main.__dict__.pop("__file__", None)
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        main.__spec__ = spec
-        if file is not None:
-            main.__file__ = file
 
 
 _worker: tuple[_Job, Callable[[np.ndarray], np.ndarray]]
 
 
 def _begin(job: _Job) -> None:
-    """In a new process: it ends when its parent says so, and uses one core."""
     global _worker  # noqa: PLW0603
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
     _worker = job, compose(job.transforms)
 
 

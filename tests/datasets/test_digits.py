@@ -110,5 +110,5 @@ def test_what_is_no_table_of_digits_is_refused(
 
 
 def test_a_missing_file_names_the_command(tmp_path: Path, refused: Refused) -> None:
-    with refused("has no digits.csv.gz: run `kedro run --pipelines=digits.ingestion`"):
+    with refused("has no digits.csv.gz: put it there, or run the ingestion"):
         Digits(str(tmp_path / "digits")).load()(SOURCE)

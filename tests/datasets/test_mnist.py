@@ -178,7 +178,7 @@ def test_a_missing_file_names_both_its_forms_and_the_command(
     (folder / "train-labels-idx1-ubyte.gz").unlink()
     with refused(
         "has no train-labels-idx1-ubyte.gz or train-labels-idx1-ubyte: "
-        "run `kedro run --pipelines=mnist.ingestion`"
+        "put it there, or run the ingestion"
     ):
         Mnist(str(folder)).load()(SOURCE)
 

@@ -18,7 +18,14 @@ STAGES = ("download", "ingestion", "training", "evaluation", "reporting")
 # Code that decides no result: what is written in parameters is tracked as such, the rest is
 # transport, bookkeeping and how errors are told.
 NOT_TRACKED = {"errors", "files", "options", "tracking", "sources"}
-USED_BY_READERS = ("morphable", "rendering")
+USED_BY_READERS = (
+    "datasets/archives",
+    "datasets/decoding",
+    "furniture",
+    "morphable",
+    "parallel",
+    "rendering",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,77 @@
-"""A folder that nodes may use as they like: the one place where a path enters a node."""
+"""A person's own images: any tree of image files."""
 
-from pathlib import Path
-from typing import Any, NoReturn
+import hashlib
+from pathlib import Path, PurePosixPath
 
-from kedro.io import AbstractDataset, DatasetError
+import numpy as np
+
+from infogan.datasets.archives import files_in, folder_members
+from infogan.datasets.decoding import Decoded
+from infogan.datasets.raw import RawDataset, brought
+from infogan.datasets.values import RawImages, RawSplit
+from infogan.errors import UserError
+from infogan.options import Source
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
-class FolderDataset(AbstractDataset[NoReturn, Path]):
-    """Loads as the path of the folder, which is created."""
+class ImageFolder(RawDataset):
+    """One split, ``all``, of the images below a folder, decoded when asked for.
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
+    If they all lie in sub-folders, of which there are several, these are their classes.
+    """
 
-    def save(self, data: NoReturn) -> NoReturn:  # noqa: ARG002
-        """Not possible: the folder's user writes into it."""
-        raise DatasetError("a folder is not saved; its user writes into it")
+    def read(self, folder: Path, source: Source) -> RawImages:
+        """List the images; ``origin`` says which files they were, of what size and date."""
+        root = brought(folder, source)
+        # By a hash of the name, so that any slice is a random sample, and one image more moves no
+        # other to another place among the rest.
+        names = sorted(_images_in(root), key=lambda name: hashlib.sha256(_bytes(name)).digest())
+        split = RawSplit(
+            Decoded(folder_members(root, names)),
+            _labels(names),
+            names=[_bytes(name).decode(errors="replace") for name in names],
+        )
+        origin = {"path": source.path or str(folder), "listing": _listing(root, names)}
+        return RawImages({"all": split}, origin=origin)
 
-    def load(self) -> Path:
-        """The path of the existing folder."""
-        self._path.mkdir(parents=True, exist_ok=True)
-        return self._path
 
-    def _exists(self) -> bool:
-        return True
+def _images_in(root: Path) -> list[str]:
+    """Relative paths, in POSIX form, of the images below a folder; UserError if there are none."""
+    wanted = f"a folder with images ({', '.join(SUFFIXES)})"
+    if not root.is_dir():
+        state = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"{root} {state}, but source.path must be {wanted}.")
+    inside = root.resolve()
+    names = [
+        name
+        for name in files_in(root)
+        if PurePosixPath(name).suffix.lower() in SUFFIXES
+        and "__MACOSX" not in name.split("/")
+        and (not (root / name).is_symlink() or (root / name).resolve().is_relative_to(inside))
+    ]
+    if not names:
+        raise UserError(f"{root} holds no image, but must be {wanted}.")
+    return names
 
-    def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._path)}
+
+def _labels(names: list[str]) -> np.ndarray | None:
+    """Each image's class int64 (N,), numbered in the order of the sub-folders' names, if any."""
+    folders = [name.partition("/")[0] if "/" in name else None for name in names]
+    if None in folders or len(set(folders)) < 2:
+        return None
+    return np.unique(np.array(folders), return_inverse=True)[1].astype(np.int64)
+
+
+def _listing(root: Path, names: list[str]) -> str:
+    """A hash that changes when a file comes, goes, or is written again."""
+    seen = hashlib.sha256()
+    for name in sorted(names):
+        status = (root / name).stat()
+        seen.update(_bytes(name) + f"\0{status.st_size} {status.st_mtime_ns}\n".encode())
+    return seen.hexdigest()
+
+
+def _bytes(name: str) -> bytes:
+    """A path as the file system has it, which need not be UTF-8."""
+    return name.encode(errors="surrogateescape")

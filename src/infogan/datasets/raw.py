@@ -54,8 +54,8 @@ def raw_file(folder: Path, *names: str) -> Path:
         if (folder / name).exists():
             return folder / name
     raise UserError(
-        f"{folder} has no {' or '.join(names)}: "
-        f"run `kedro run --pipelines={folder.name}.ingestion`."
+        f"{folder} has no {' or '.join(names)}: put it there, or run the ingestion, which fetches "
+        "what can be fetched."
     )
 
 

@@ -51,7 +51,8 @@ def preprocess(
         )
         if len(prepared.images) < _FEWEST[split]:
             raise UserError(
-                f"data.{split} is '{wanted}', which is {len(prepared.images)} image: at least "
+                f"data.{split} is '{wanted}', of which {_images(len(prepared.images))} can be "
+                f"used: at least "
                 f"{_FEWEST[split]} are needed."
             )
         images[split] = prepared.images
@@ -148,15 +149,19 @@ def _resolve(found: RawSplit, split: str, wanted: Slice) -> Slice:
     part = wanted.resolve(len(found.images))
     if part.last > len(found.images):
         raise UserError(
-            f"data.{split} is '{wanted}', but {wanted.split} has only {len(found.images):,} "
-            "images."
+            f"data.{split} is '{wanted}', but {wanted.split} has only "
+            f"{_images(len(found.images))}."
         )
     if part.last - part.first < _FEWEST[split]:
         raise UserError(
-            f"data.{split} is '{wanted}' of {len(found.images):,} images, which is "
+            f"data.{split} is '{wanted}' of {_images(len(found.images))}, which is "
             f"{part.last - part.first}: at least {_FEWEST[split]} are needed."
         )
     return part
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _identity(raw: RawImages, found: RawSplit, part: Slice, source: Source, data: Data) -> str:

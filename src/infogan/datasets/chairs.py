@@ -1,0 +1,160 @@
+"""The rendered chairs of Aubry et al. (2014): a tar of PNGs, or the folder in it.
+
+A view is ``rendered_chairs/<chair>/renders/image_NNN_pPPP_tTTT_r096.png``, seen from the
+elevation PPP and the azimuth TTT, in degrees. Chairs of other origin may tell their own shape in
+``rendered_chairs/<chair>/factors.json``, names and numbers.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from infogan.datasets.archives import Members, members_in
+from infogan.datasets.decoding import Decoded
+from infogan.datasets.raw import RawDataset, brought
+from infogan.datasets.values import Factor, RawImages, RawSplit
+from infogan.errors import Rejected, UserError
+from infogan.options import ChairScene, Source
+
+_FOLDER = "rendered_chairs"
+_SHAPE = "factors.json"
+_WANTED = re.compile(rf"{_FOLDER}/[^/]+/(renders/[^/.][^/]*|{re.escape(_SHAPE)})")
+_VIEW = re.compile(rf"{_FOLDER}/([^/]+)/renders/image_\d{{3}}_p(\d{{3}})_t(\d{{3}})_r096\.png")
+_ONE_TEST_CHAIR_IN = 10
+
+
+class Chairs(RawDataset):
+    """Splits ``train`` and ``test``, which share no chair, and ``all``; no labels.
+
+    Factors are azimuth and elevation in degrees, and what the chairs tell of their shape.
+    """
+
+    def read(self, folder: Path, source: Source) -> RawImages:
+        """Read names and shapes of all chairs; decode images when asked for."""
+        members = members_in(brought(folder, source), _FOLDER, _WANTED)
+        views = [n for n, name in enumerate(members.names) if name.count("/") == 3]
+        if not views:
+            raise UserError(
+                f"{members.path} holds no image {_FOLDER}/<chair>/renders/image_*_p*_t*_r096.png."
+            )
+        images = members.chosen(views)
+        chairs, angles = _parse(images)
+        titles, shapes = _shapes(members, sorted(set(chairs)))
+        factors = np.array(
+            [(*angle, *shapes[chair]) for chair, angle in zip(chairs, angles, strict=True)],
+            np.float32,
+        )
+        test = _test_chairs(sorted(shapes))
+        tested = np.array([chair in test for chair in chairs])
+        everything = np.ones(len(images), bool)
+        return RawImages(
+            {
+                split: _split(images, factors, np.flatnonzero(chosen))
+                for split, chosen in (("train", ~tested), ("test", tested), ("all", everything))
+            },
+            (
+                Factor("azimuth", "circular"),
+                Factor("elevation", "linear"),
+                *(Factor(title, "linear") for title in titles),
+            ),
+        )
+
+    def complete(self, folder: Path, source: Source) -> None:
+        """Render procedural chairs, if the source asks for them and as far as they are missing."""
+        if isinstance(source.scene, ChairScene):
+            _render(folder / _FOLDER, source.scene)
+
+
+def _render(folder: Path, scene: ChairScene) -> None:
+    from infogan.furniture import write_views
+    from infogan.parallel import map_in_processes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    chairs = [(folder, scene.seed, number, scene.side) for number in range(scene.chairs)]
+    done = map_in_processes(write_views, chairs)
+    for _ in tqdm(done, total=len(chairs), desc="procedural chairs", unit="chair"):
+        pass
+
+
+def _split(images: Members, factors: np.ndarray, numbers: np.ndarray) -> RawSplit:
+    chosen = images.chosen(numbers)
+    return RawSplit(Decoded(chosen), None, factors[numbers], list(chosen.names))
+
+
+def _parse(images: Members) -> tuple[list[str], list[tuple[int, int]]]:
+    """Chair, and azimuth and elevation, of each image, from its name."""
+    chairs, angles = [], []
+    for name in images.names:
+        found = _VIEW.fullmatch(name)
+        if found is None or int(found[3]) > 360:
+            raise UserError(
+                f"{images.path} holds {name}, but a view is called image_NNN_pPPP_tTTT_r096.png, "
+                "where PPP is its elevation and TTT its azimuth, 000 to 360."
+            )
+        chairs.append(found[1])
+        angles.append((int(found[3]), int(found[2])))
+    return chairs, angles
+
+
+def _test_chairs(chairs: list[str]) -> set[str]:
+    """About a tenth of the chairs; by a hash, so that a chair more or less moves no other."""
+    test = {
+        chair
+        for chair in chairs
+        if int(hashlib.sha256(chair.encode()).hexdigest()[:8], 16) % _ONE_TEST_CHAIR_IN == 0
+    }
+    return test if 0 < len(test) < len(chairs) else {chairs[-1]}
+
+
+def _shapes(members: Members, chairs: list[str]) -> tuple[list[str], dict[str, list[float]]]:
+    """Names of the factors of shape, in order, and each chair's numbers; maybe none."""
+    places = {name: number for number, name in enumerate(members.names)}
+    files = {chair: f"{_FOLDER}/{chair}/{_SHAPE}" for chair in chairs}
+    silent = [file for file in files.values() if file not in places]
+    if len(silent) == len(files):
+        return [], {chair: [] for chair in chairs}
+    if silent:
+        raise UserError(
+            f"{members.path} has no {silent[0]}, though other chairs have one: all "
+            "need it, or none."
+        )
+    told = {chair: _shape(members, places[file]) for chair, file in files.items()}
+    titles = sorted(told[chairs[0]])
+    for chair in chairs:
+        if sorted(told[chair]) != titles:
+            raise UserError(
+                f"{members.path} has {files[chair]} with {', '.join(sorted(told[chair]))}, but "
+                f"that of {chairs[0]} has {', '.join(titles)}: all chairs need the same."
+            )
+    return titles, {chair: [told[chair][title] for title in titles] for chair in chairs}
+
+
+def _shape(members: Members, number: int) -> dict[str, float]:
+    """One chair's own factors, checked."""
+    try:
+        told = json.loads(members[number])
+    except (Rejected, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{members.path} has {members.names[number]}, which is damaged ({error})."
+        ) from None
+    if not isinstance(told, dict) or not all(map(_is_number, told.values())):
+        raise UserError(
+            f"{members.path} has {members.names[number]}, which must be a flat object of names "
+            "and numbers."
+        )
+    taken = {"azimuth", "elevation"} & set(told)
+    if taken:
+        raise UserError(
+            f"{members.path} has {members.names[number]} with {' and '.join(sorted(taken))}, "
+            "which the names of the images tell already."
+        )
+    return told
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number that float32 can hold, and finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e38
