@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
@@ -27,67 +29,8 @@ padded_copy = pytest.mark.filterwarnings("ignore:Using padding='same' with even 
 
 # --- The paper's five experiments (Tables 1-4 and 6) ---------------------------------------------
 
-SVHN = {
-    "generator": [
-        "fc 2x2x448 bn relu",
-        "upconv 256 s2 bn relu",
-        "upconv 128 s2 relu",
-        "upconv 64 s2 relu",
-        "upconv 3 s2 tanh",
-    ],
-    "trunk": ["conv 64 s2 lrelu", "conv 128 s2 bn lrelu", "conv 256 s2 bn lrelu"],
-    "q_head": ["fc 128 bn lrelu"],
-    "pixel_range": [-1.0, 1.0],
-}
-EXPERIMENTS: dict[str, dict[str, Any]] = {
-    "svhn": {
-        **SVHN,
-        "noise": "uniform 124",
-        "codes": [f"c{i} categorical 10" for i in range(4)]
-        + [f"c{i} uniform -1 1" for i in range(4, 8)],
-    },
-    "celeba": {
-        **SVHN,
-        "noise": "uniform 128",
-        "codes": [f"c{i} categorical 10" for i in range(10)],
-    },
-    "faces": {
-        "noise": "uniform 128",
-        "codes": [f"c{i} uniform -1 1" for i in range(5)],
-        "generator": [
-            "fc 1024 bn relu",
-            "fc 8x8x128 bn relu",
-            "upconv 64 s2 bn relu",
-            "upconv 1 s2 sigmoid",
-        ],
-        "trunk": ["conv 64 s2 lrelu", "conv 128 s2 bn lrelu", "fc 1024 bn lrelu"],
-        "q_head": [],
-        "pixel_range": [0.0, 1.0],
-    },
-    "chairs": {
-        "noise": "uniform 128",
-        "codes": [*(f"c{i} categorical 20" for i in range(3)), "c3 uniform -1 1"],
-        "generator": [
-            "fc 1024 bn relu",
-            "fc 8x8x256 bn relu",
-            "upconv 256 bn relu",
-            "upconv 256 bn relu",
-            "upconv 128 s2 bn relu",
-            "upconv 64 s2 bn relu",
-            "upconv 1 s2 sigmoid",
-        ],
-        "trunk": [
-            "conv 64 s2 lrelu",
-            "conv 128 s2 bn lrelu",
-            "conv 256 s2 bn lrelu",
-            "conv 256 bn lrelu",
-            "conv 256 bn lrelu",
-            "fc 1024 bn lrelu",
-        ],
-        "q_head": [],
-        "pixel_range": [0.0, 1.0],
-    },
-}
+ROOT = Path(__file__).parents[1]
+
 # image shape, generator input, Q outputs, parameters of (G, trunk, D head, Q head)
 SIZES = {
     "mnist": ((1, 28, 28), 74, 14, (6_652_481, 6_558_144, 1_025, 133_262)),
@@ -107,11 +50,12 @@ ENTROPIES = {
 
 
 @pytest.fixture
-def experiment(mnist: dict[str, Any], make_model: Callable[..., Model]) -> Callable[..., Model]:
-    """The model of one experiment of the paper."""
+def experiment() -> Callable[..., Model]:
+    """The model of one experiment of the paper, as its parameter file has it."""
 
     def make(name: str) -> Model:
-        return make_model(**(mnist["model"] if name == "mnist" else EXPERIMENTS[name]))
+        path = ROOT / "conf" / "base" / f"parameters_{name}.yml"
+        return Model.model_validate(yaml.safe_load(path.read_text())[name]["model"])
 
     return make
 

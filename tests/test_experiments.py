@@ -1,0 +1,128 @@
+"""The parameter files against the paper's tables, and every environment against itself."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from infogan.options import (
+    BLOCKS,
+    CategoricalPrior,
+    Data,
+    Model,
+    Training,
+    UniformPrior,
+    check_blocks,
+)
+from infogan.pipeline_registry import DATASETS
+
+CONF = Path(__file__).parents[1] / "conf"
+
+CODES = {
+    "mnist": ([10], 2),
+    "svhn": ([10] * 4, 4),
+    "celeba": ([10] * 10, 0),
+    "faces": ([], 5),
+    "chairs": ([20] * 3, 1),
+}
+# lr of D/Q and G, lambda of categorical and continuous codes: Appendix C, Tables 5 and 7. Where
+# the paper says only that lambda is smaller for continuous codes, it is 0.1.
+SETTINGS = {
+    ("base", "mnist"): (2e-4, 1e-3, 1, 0.1),
+    ("base", "svhn"): (2e-4, 1e-3, 1, 0.1),
+    ("base", "celeba"): (2e-4, 1e-3, 1, None),
+    ("base", "faces"): (2e-4, 5e-4, None, 0.2),
+    ("elevation", "faces"): (4e-4, 3e-4, None, 0.1),
+    ("lighting", "faces"): (8e-4, 3e-4, None, 0.1),
+    ("base", "chairs"): (2e-4, 1e-3, 1, 10),
+    ("width", "chairs"): (2e-4, 1e-3, 2, 0.05),
+    ("procedural", "chairs"): (2e-4, 1e-3, 1, 10),
+}
+
+
+def parameters(environment: str, dataset: str) -> dict[str, Any]:
+    """As Kedro merges them: an environment repeats only what differs."""
+    name = f"parameters_{dataset}.yml"
+    layers = [yaml.safe_load((CONF / "base" / name).read_text())]
+    if environment != "base":
+        layers.append(yaml.safe_load((CONF / environment / name).read_text()))
+    merged = OmegaConf.to_container(OmegaConf.merge(*layers))
+    assert isinstance(merged, dict)
+    return dict(merged[dataset])
+
+
+EVERY = [
+    (path.parent.name, path.stem.removeprefix("parameters_"))
+    for path in sorted(CONF.glob("*/parameters_*.yml"))
+]
+
+
+@pytest.mark.parametrize(("environment", "dataset"), EVERY)
+def test_the_parameters_of_every_environment_are_valid(environment: str, dataset: str) -> None:
+    written = parameters(environment, dataset)
+    assert set(written) == set(BLOCKS)
+    blocks = {name: kind.model_validate(written[name]) for name, kind in BLOCKS.items()}
+    data, model, training = blocks["data"], blocks["model"], blocks["training"]
+    assert isinstance(data, Data)
+    assert isinstance(model, Model)
+    assert isinstance(training, Training)
+    check_blocks(data, model, training)
+
+
+@pytest.mark.parametrize(("environment", "dataset"), EVERY)
+def test_every_environment_says_how_it_is_started(environment: str, dataset: str) -> None:
+    text = (CONF / environment / f"parameters_{dataset}.yml").read_text()
+    command = "kedro run" if dataset == "digits" else f"kedro run --pipeline={dataset}"
+    assert command in text.partition(f"\n{dataset}:")[0]
+    if environment != "base":
+        assert f"--env={environment}" in text
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("environment", ["base", "quick", "smoke"])
+def test_every_dataset_has_a_base_a_quick_and_a_smoke_run(dataset: str, environment: str) -> None:
+    assert (CONF / environment / f"parameters_{dataset}.yml").exists()
+
+
+def test_no_two_environments_write_to_the_same_folder() -> None:
+    roots = [yaml.safe_load(path.read_text())["data_root"] for path in CONF.glob("*/globals.yml")]
+    assert len(set(roots)) == len(roots) == len(list(CONF.glob("*/globals.yml")))
+
+
+@pytest.mark.parametrize("dataset", CODES)
+def test_codes_are_the_papers(dataset: str) -> None:
+    model = Model.model_validate(parameters("base", dataset)["model"])
+    categories = [code.categories for code in model.codes if isinstance(code, CategoricalPrior)]
+    uniform = [code for code in model.codes if isinstance(code, UniformPrior)]
+    assert (categories, len(uniform)) == CODES[dataset]
+    assert all((code.low, code.high, code.dim) == (-1, 1, 1) for code in uniform)
+    entropy = sum(code.entropy for code in model.codes)
+    expected = sum(map(math.log, categories)) + len(uniform) * math.log(2)
+    assert entropy == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("environment", "dataset"), SETTINGS)
+def test_rates_and_weights_are_those_of_the_appendix(environment: str, dataset: str) -> None:
+    training = Training.model_validate(parameters(environment, dataset)["training"])
+    lr_d, lr_g, categorical, continuous = SETTINGS[environment, dataset]
+    assert (training.lr_d, training.lr_g) == (lr_d, lr_g)
+    assert categorical in (None, training.lambda_categorical)
+    assert continuous in (None, training.lambda_continuous)
+    assert training.batch_size == 128
+    assert training.betas == (0.5, 0.999)
+
+
+def test_the_crop_of_figure_6_is_the_one_measured_on_its_tiles() -> None:
+    assert parameters("base", "celeba")["data"]["transforms"][0] == "center_crop 108x108"
+    assert parameters("figure6", "celeba")["data"]["transforms"][0] == "center_crop 105x86"
+
+
+@pytest.mark.parametrize("size", [28, 32, 64, 128])
+def test_a_folder_has_networks_for_every_size(size: int) -> None:
+    environment = "base" if size == 64 else f"size{size}"
+    data = parameters(environment, "folder")["data"]
+    assert data["shape"][1:] == [size, size]
+    assert f"resize {size}x{size}" in data["transforms"]
