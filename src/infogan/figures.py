@@ -19,7 +19,18 @@ from infogan.options import CategoricalPrior, Model, UniformPrior
 
 _WIDTH = 6.5  # inches
 _INFOGAN, _GAN = "#1f5fa8", "#d9822b"  # distinguishable without colour by their lightness, too
-_CODES = ("#1f5fa8", "#2a9d72", "#8e4fa8", "#b8860b", "#c0485a", "#4c8fbd")
+_CODES = (
+    "#1f5fa8",
+    "#2a9d72",
+    "#8e4fa8",
+    "#b8860b",
+    "#c0485a",
+    "#4c8fbd",
+    "#6b8e23",
+    "#d2691e",
+    "#708090",
+    "#b565a7",
+)
 _GREY = "0.35"
 
 
@@ -65,7 +76,8 @@ def mutual_information(history: Rows, baseline: Rows | None, model: Model, dpi: 
         if baseline:
             _draw_sum(left, baseline, names, "GAN", _GAN, last)
         _draw_sum(left, history, names, "InfoGAN", _INFOGAN, last)
-        _draw_entropy(left, entropy, f"$H({', '.join(names)})$ = {entropy:.3f}")
+        what = f"H({', '.join(names)})" if len(names) <= 3 else r"\sum_i H(c_i)"
+        _draw_entropy(left, entropy, f"${what}$ = {entropy:.3f}")
         left.set_title("Categorical codes" if categorical else "All codes", loc="left")
         left.set_ylabel("$L_I$ (nats)")
         left.set_xlim(0, last)
@@ -76,10 +88,14 @@ def mutual_information(history: Rows, baseline: Rows | None, model: Model, dpi: 
             _draw_entropy(right, code.entropy, None, colour)
         right.set_title("InfoGAN, each code", loc="left")
         right.set_xlim(0, _last_iteration(history))
-        right.legend(loc="lower right", ncols=len(shown))
-        for axes in (left, right):
+        right.legend(
+            loc="lower right", ncols=min(5, len(shown)), columnspacing=0.9, handlelength=1.2
+        )
+        highest = max(code.entropy for code in shown) if shown else 1.0
+        for axes, top in ((left, entropy), (right, highest)):
             axes.set_xlabel("Iteration")
-            axes.set_ylim(min(-0.5, axes.get_ylim()[0]), max(2.6, axes.get_ylim()[1]))
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(-0.2 * top, low), max(1.13 * top, high))
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
     return figure
 
@@ -296,34 +312,38 @@ def associations(table: Mapping[str, Any], dpi: int) -> Figure:
     parts = []
     if table["continuous"]["codes"]:
         values = np.array(table["continuous"]["values"])
-        title = "Continuous codes: |rank correlation|"
+        title = "Continuous: |rank correlation|"
         parts.append((title, table["continuous"]["codes"], values, np.zeros(values.shape)))
     if table["categorical"]["codes"]:
         values, chance = (np.array(table["categorical"][key]) for key in ("values", "chance"))
-        title = "Categorical codes: share of entropy told"
+        title = "Categorical: share of entropy told"
         parts.append((title, table["categorical"]["codes"], values / entropy, chance / entropy))
-    widths = [max(2.0, 0.42 * len(codes)) for _, codes, _, _ in parts]
-    label_width, row = 1.35, 0.26 if len(factors) <= 12 else 0.15  # inches
+    long = len(factors) > 12
+    label_width, row = 1.35, 0.15 if long else 0.26  # inches
+    widths = [max(1.9, 0.42 * len(codes)) for _, codes, _, _ in parts]
     with _style():
-        size = (min(_WIDTH, sum(widths) + label_width + 0.6), row * len(factors) + 0.9)
+        size = (min(_WIDTH, sum(widths) + label_width), row * len(factors) + 0.9)
         figure = Figure(figsize=size, dpi=dpi, layout="constrained")
         grid = figure.subplots(1, len(parts), squeeze=False, width_ratios=widths)[0]
         for axes, (title, codes, values, chance) in zip(grid, parts, strict=True):
             shown = values.T  # (factors, codes)
-            image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            top = max(0.2, float(shown.max()))  # pale where all is little
+            axes.imshow(shown, cmap="Blues", vmin=0, vmax=top, aspect="auto")
             for (place, code), value in np.ndenumerate(shown):
                 if value > chance.T[place, code]:
-                    colour = "white" if value > 0.55 else "black"
-                    text = f"{value:.2f}"
-                    points = 7 if len(factors) <= 12 else 5.5
                     axes.text(
-                        code, place, text, ha="center", va="center", fontsize=points, color=colour
+                        code,
+                        place,
+                        f"{value:.2f}",
+                        ha="center",
+                        va="center",
+                        fontsize=5.5 if long else 7,
+                        color="white" if value > 0.6 * top else "black",
                     )
-            axes.set_title(title, loc="left")
+            axes.set_title(title, loc="left", fontsize=7.5)
             axes.set_xticks(range(len(codes)), [f"${_math(code)}$" for code in codes])
-            axes.set_yticks(range(len(factors)), factors if axes is grid[0] else [])
-            axes.tick_params(length=0)
+            names = [factor.replace("_", " ") for factor in factors]
+            axes.set_yticks(range(len(factors)), names if axes is grid[0] else [])
+            axes.tick_params(length=0, labelsize=6 if long else 7)
             axes.spines[:].set_visible(False)
-        bar = figure.colorbar(image, ax=list(grid), fraction=0.04, pad=0.02)
-        bar.outline.set_visible(False)
     return figure
