@@ -47,6 +47,46 @@ def test_each_codes_bound_stands_beside_its_entropy() -> None:
     assert sentences[1] == "c2: L_I = 0.333 nats on fresh codes, H(c2) = 0.693."
 
 
+def test_a_part_of_a_data_set_is_the_first_thing_that_is_said() -> None:
+    sentences = findings({"partial.images": 5000.0, "partial.of": 202599.0, **METRICS})
+    assert sentences[0] == (
+        "Partial: 5,000 of 202,599 images. No number here is one of the whole data set."
+    )
+    assert not any("Partial" in sentence for sentence in findings(METRICS))
+
+
+def test_an_error_without_references_names_no_floor() -> None:
+    alone = {name: value for name, value in METRICS.items() if "error_" not in name}
+    alone |= {name: METRICS[name] for name in ("error_one_to_one", "error_majority")}
+    alone["error_one_to_one_recalibrated"] = 0.05
+    (sentence,) = (s for s in findings(alone) if "classification error" in s)
+    assert sentence == "Unsupervised classification error 5.1% one-to-one, 4.9% majority."
+
+
+def test_of_several_codes_each_has_its_error() -> None:
+    several = METRICS | {"error_one_to_one.c1": 0.051, "error_one_to_one.c2": 0.8}
+    assert "The error of each categorical code: c1 5.1%, c2 80.0%." in findings(several)
+
+
+def test_known_factors_are_told_with_what_is_beyond_chance() -> None:
+    known = {
+        "correlation.azimuth": 0.934,
+        "correlation.c1.azimuth": 0.934,
+        "information.Smiling": 0.12,
+        "information_chance.Smiling": 0.01,
+        "information.Bald": 0.005,
+        "information_chance.Bald": 0.01,
+        "mig": 0.31,
+        "beta_vae": 1.0,
+    }
+    sentences = findings(known)
+    assert sentences == [
+        "Largest |rank correlation| of a continuous code with azimuth 0.93.",
+        "Most told by a categorical code of real images, in nats, beyond chance: Smiling 0.120.",
+        "Disentanglement: MIG 0.31, beta-VAE 1.00.",
+    ]
+
+
 def test_the_error_stands_beside_every_reference() -> None:
     (sentence,) = (s for s in findings(METRICS) if "classification error" in s)
     for words in (

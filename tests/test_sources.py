@@ -518,3 +518,132 @@ def test_processes_that_fetch_one_folder_ask_once_and_both_succeed(
     assert [process.returncode for process in both] == [0, 0], told
     assert origin.paths == ["/a/data.bin"]
     assert holds_exactly(folder, data_bin=DATA)
+
+
+# --- Samples, what people bring, and files without a published length ----------------------------
+
+
+def sampled(*, allow: bool, name: str = NAME, addresses: tuple[str, ...] = ()) -> Source:
+    """The whole file, and a sample of another or the same name."""
+    return Source(
+        files=(pinned(DATA),),
+        addresses=addresses,
+        samples=(pinned(b"sample", name),),
+        allow_partial=allow,
+    )
+
+
+def mirror_with(tmp_path: Path, **files: bytes) -> str:
+    below = tmp_path / "mirror" / "mnist"
+    below.mkdir(parents=True)
+    for name, content in files.items():
+        (below / name.replace("_", ".")).write_bytes(content)
+    return str(tmp_path / "mirror")
+
+
+@pytest.mark.parametrize("name", [NAME, "sample.bin"])
+def test_a_sample_will_do_where_a_part_is_allowed(
+    origin: Origin, folder: Path, tmp_path: Path, name: str
+) -> None:
+    mirror = mirror_with(tmp_path, **{name.replace(".", "_"): b"sample"})
+    fetch(sampled(allow=True, name=name, addresses=(f"{origin.url}/a",)), folder, mirror)
+    assert holds_exactly(folder, **{name.replace(".", "_"): b"sample"})
+    assert origin.requests == []
+
+
+@pytest.mark.parametrize("name", [NAME, "sample.bin"])
+def test_a_sample_is_never_taken_for_the_whole(
+    origin: Origin, folder: Path, tmp_path: Path, name: str
+) -> None:
+    mirror = mirror_with(tmp_path, **{name.replace(".", "_"): b"sample"})
+    fetch(sampled(allow=False, name=name, addresses=(f"{origin.url}/a",)), folder, mirror)
+    assert holds_exactly(folder, data_bin=DATA)
+
+
+def test_the_whole_in_place_is_not_replaced_by_a_sample(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / NAME).write_bytes(DATA)
+    fetch(sampled(allow=True), folder, mirror_with(tmp_path, data_bin=b"sample"))
+    assert holds_exactly(folder, data_bin=DATA)
+
+
+def test_without_the_sample_the_whole_is_fetched(origin: Origin, folder: Path) -> None:
+    fetch(sampled(allow=True, name="s.bin", addresses=(f"{origin.url}/a",)), folder, None)
+    assert holds_exactly(folder, data_bin=DATA)
+
+
+def test_a_sample_in_place_is_no_stranger_but_no_help_either(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "sample.bin").write_bytes(b"sample")
+    with pytest.raises(UserError, match=r"data\.bin: no address is left"):
+        fetch(sampled(allow=False, name="sample.bin"), folder, None)
+
+
+def test_an_unpacked_folder_stands_in_for_its_archive(folder: Path) -> None:
+    file = SourceFile(name="images.zip", md5="0" * 32, unpacked="images")
+    with pytest.raises(UserError, match=r"or the unpacked folder images"):
+        fetch(source(files=(file,)), folder, None)
+    (folder / "images").mkdir()
+    fetch(source(files=(file,)), folder, None)
+
+
+def test_a_file_without_published_length_is_known_by_its_md5(origin: Origin, folder: Path) -> None:
+    right = SourceFile(name=NAME, md5=hashlib.md5(DATA).hexdigest())
+    fetch(source(f"{origin.url}/a", files=(right,)), folder, None)
+    assert holds_exactly(folder, data_bin=DATA)
+    wrong = SourceFile(name=NAME, md5="0" * 32)
+    with pytest.raises(UserError, match=f"has md5 {hashlib.md5(DATA).hexdigest()}, not 0000"):
+        fetch(source(files=(wrong,)), folder, None)
+
+
+def test_a_cut_connection_is_continued_where_no_length_is_published(
+    origin: Origin, folder: Path
+) -> None:
+    origin.moods["a"] = ["cut", "cut"]
+    file = SourceFile(name=NAME, md5=hashlib.md5(DATA).hexdigest())
+    fetch(source(f"{origin.url}/a", files=(file,)), folder, None)
+    assert origin.ranges == [None, "bytes=300000-", "bytes=450000-"]
+    assert holds_exactly(folder, data_bin=DATA)
+
+
+def test_a_mirror_may_keep_files_in_a_folder_of_its_own(folder: Path, tmp_path: Path) -> None:
+    below = tmp_path / "mirror" / "mnist" / "as" / "published"
+    below.mkdir(parents=True)
+    (below / NAME).write_bytes(DATA)
+    wanted = source("mirror:as/published")
+    fetch(wanted, folder, str(tmp_path / "mirror"))
+    assert holds_exactly(folder, data_bin=DATA)
+    (folder / NAME).unlink()
+    with pytest.raises(UserError, match=r"data\.bin: no address is left to ask"):
+        fetch(wanted, folder, None)
+
+
+def test_what_a_person_brings_stays_where_it_is(folder: Path, tmp_path: Path) -> None:
+    brought = source(files=()).model_copy(update={"path": str(tmp_path)})
+    fetch(brought, folder, None)
+    assert not folder.exists()
+    with pytest.raises(UserError, match=r"source.path is 'nowhere', where there is nothing"):
+        fetch(brought.model_copy(update={"path": "nowhere"}), folder, None)
+
+
+def test_a_folder_without_listed_files_is_a_persons_own(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "holiday.jpg").write_bytes(b"1")
+    fetch(source(files=()), folder, None)
+    assert holds_exactly(folder, holiday_jpg=b"1")
+
+
+def test_a_file_address_is_decoded(folder: Path, tmp_path: Path) -> None:
+    spaced = tmp_path / "a b"
+    spaced.mkdir()
+    (spaced / NAME).write_bytes(DATA)
+    fetch(source(spaced.as_uri()), folder, None)
+    assert holds_exactly(folder, data_bin=DATA)
+
+
+def test_a_folder_in_place_of_a_file_does_not_end_the_search(
+    origin: Origin, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mirror" / "mnist" / NAME).mkdir(parents=True)
+    fetch(source(f"{origin.url}/a"), folder, str(tmp_path / "mirror"))
+    assert holds_exactly(folder, data_bin=DATA)

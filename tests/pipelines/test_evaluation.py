@@ -1,0 +1,209 @@
+"""What is measured of a model, and what is left empty where there is nothing to measure."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infogan import evaluation as library
+from infogan.datasets.values import Arrays, Weights
+from infogan.networks import build, to_arrays
+from infogan.options import Evaluation, Model, Training
+from infogan.pipelines.evaluation import nodes
+
+EVALUATION = Evaluation.model_validate(
+    {
+        "seed": 0,
+        "device": "cpu",
+        "batch_size": 50,
+        "samples": 100,
+        "recalibration_images": 50,
+        "kmeans_restarts": 1,
+        "traversal_rows": 2,
+        "traversal_columns": 3,
+        "traversal_range": [-1.0, 1.0],
+    }
+)
+CARD: dict[str, Any] = {"shape": [1, 8, 8]}
+COUNTS = {"train": 60, "test": 50}
+
+
+def arrays(make: Callable[[int, int], np.ndarray]) -> Arrays:
+    return Arrays({split: make(count, seed) for seed, (split, count) in enumerate(COUNTS.items())})
+
+
+IMAGES = arrays(
+    lambda count, seed: np.random.default_rng(seed).integers(0, 256, (count, 1, 8, 8), np.uint8)
+)
+LABELS = arrays(lambda count, seed: np.random.default_rng(seed + 9).integers(0, 4, count))
+NO_LABELS = arrays(lambda *_: np.empty(0, np.int64))
+NO_FACTORS = arrays(lambda *_: np.empty((0, 0), np.float32))
+
+
+@pytest.fixture
+def weigh(training: Training) -> Callable[..., Weights]:
+    """An untrained model as if it had been trained for so many iterations."""
+
+    def make(model: Model, iterations: int = 5) -> Weights:
+        card = {
+            "name": "infogan",
+            "model": model.model_dump(mode="json"),
+            "training": training.model_dump(mode="json"),
+            "image_shape": [1, 8, 8],
+            "iterations": iterations,
+        }
+        return Weights(to_arrays(build(model, (1, 8, 8), 0)), card)
+
+    return make
+
+
+Weigh = Callable[..., Weights]
+MakeModel = Callable[..., Model]
+
+
+def test_without_labels_there_is_nothing_to_classify(weigh: Weigh, model: Model) -> None:
+    data = (IMAGES, NO_LABELS, CARD, model, EVALUATION)
+    assert nodes.classify(weigh(model), *data) == ({}, {})
+    assert nodes.classify_baseline(weigh(model), *data) == {}
+    assert nodes.classify_references(IMAGES, NO_LABELS, model, EVALUATION) == {}
+
+
+def test_without_a_categorical_code_there_is_nothing_to_classify(
+    weigh: Weigh, make_model: MakeModel
+) -> None:
+    model = make_model(codes=["c1 uniform -1 1"])
+    data = (IMAGES, LABELS, CARD, model, EVALUATION)
+    assert nodes.classify(weigh(model), *data) == ({}, {})
+    assert nodes.classify_references(IMAGES, LABELS, model, EVALUATION) == {}
+
+
+def test_of_several_codes_the_one_that_fits_the_training_labels_best_is_reported(
+    weigh: Weigh, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(codes=["c1 categorical 3", "c2 categorical 4", "c3 uniform -1 1"])
+    exact = {split: LABELS[split] for split in COUNTS}
+    constant = {split: np.zeros(count, int) for split, count in COUNTS.items()}
+    found = {"c1": constant, "c2": exact}
+    monkeypatch.setattr(nodes, "_categories", lambda *_: found)
+    numbers, categories = nodes.classify(weigh(model), IMAGES, LABELS, CARD, model, EVALUATION)
+    assert categories["code"] == "c2"
+    assert numbers["error_one_to_one"] == numbers["error_one_to_one.c2"] == 0
+    assert numbers["error_one_to_one.c1"] > 0.5
+    assert np.array(categories["test_table"]).shape == (4, 4)
+    references = nodes.classify_references(IMAGES, LABELS, model, EVALUATION)
+    assert references["error_untrained"] == 0  # the best of its codes, too
+
+
+def test_a_single_code_needs_no_list_of_codes(weigh: Weigh, model: Model) -> None:
+    numbers, _ = nodes.classify(weigh(model), IMAGES, LABELS, CARD, model, EVALUATION)
+    assert "error_one_to_one" in numbers
+    assert not [name for name in numbers if "." in name]
+
+
+def test_a_regular_gan_that_was_not_trained_leaves_no_trace(weigh: Weigh, model: Model) -> None:
+    untrained = weigh(model, iterations=0)
+    data = (IMAGES, LABELS, CARD, model, EVALUATION)
+    assert nodes.classify_baseline(untrained, *data) == {}
+    traversals = nodes.traverse(untrained, CARD, model, EVALUATION)
+    assert traversals.arrays == {}
+    assert traversals.card["values"] == {}
+    metrics = {"a": 1.0}
+    record = {"iterations": 0, "seconds": 1.0}
+    assert nodes.add_baseline(metrics, record, {"lower_bound.c1": 0.1}) == metrics
+
+
+def test_the_baselines_numbers_are_named_as_its_own() -> None:
+    numbers = {"lower_bound.c1": 0.1, "entropy.c1": 2.3, "partial.images": 5, "partial.of": 9}
+    found = nodes.add_baseline({"a": 1.0}, {"iterations": 7, "seconds": 3.0}, numbers)
+    assert found == {
+        "a": 1.0,
+        "baseline_lower_bound.c1": 0.1,
+        "baseline_iterations": 7,
+        "baseline_seconds_training": 3.0,
+    }
+
+
+@pytest.mark.parametrize("partial", [{}, {"images": 110, "of": 900}])
+def test_a_part_of_a_data_set_is_named_in_the_numbers(
+    weigh: Weigh, model: Model, partial: dict[str, int]
+) -> None:
+    card = CARD | ({"partial": partial} if partial else {})
+    numbers = nodes.measure(weigh(model), IMAGES, card, model, EVALUATION)
+    told = {name: value for name, value in numbers.items() if name.startswith("partial.")}
+    assert told == {f"partial.{name}": count for name, count in partial.items()}
+
+
+def test_without_known_factors_nothing_is_explained(weigh: Weigh, model: Model) -> None:
+    data = (IMAGES, NO_FACTORS, CARD, model, EVALUATION)
+    assert nodes.explain(weigh(model), *data) == ({}, {})
+
+
+KNOWN = [["x", "linear"], ["turn", "circular"], ["y", "linear"]]
+
+
+def known(count: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.uniform((-1, 0, 5), (1, 360, 9), (count, 3)).astype(np.float32)
+
+
+def test_codes_are_compared_with_the_factors_of_held_out_images(
+    weigh: Weigh, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(codes=["c1 categorical 3", "c2 uniform -1 1", "c3 uniform -1 1"])
+    factors = arrays(known)
+    x, turn, _ = factors["test"].T
+    means = {"c2": -(x.astype(float) ** 3), "c3": np.cos(np.radians(turn.astype(float)))}
+    categories = {"c1": np.digitize(x, [-0.3, 0.3])}
+    monkeypatch.setattr(library, "read_codes", lambda *_: (means, categories))
+    card = CARD | {"factors": KNOWN}
+    numbers, table = nodes.explain(weigh(model), IMAGES, factors, card, model, EVALUATION)
+
+    assert numbers["correlation.c2.x"] == pytest.approx(1)
+    assert numbers["correlation.c3.turn"] > 0.95
+    assert numbers["correlation.c3.x"] < 0.4
+    for factor in ("x", "turn", "y"):
+        each = [numbers[f"correlation.{code}.{factor}"] for code in ("c2", "c3")]
+        assert numbers[f"correlation.{factor}"] == max(each)
+    assert numbers["information.x"] > numbers["information_chance.x"]
+    assert numbers["information.x"] <= np.log(3)
+    assert numbers["information.y"] < 0.5 * numbers["information.x"]
+    assert {"mig", "dci_disentanglement", "sap", "factor_vae", "beta_vae"} <= numbers.keys()
+    assert table["factors"] == ["x", "turn", "y"]
+    assert np.array(table["continuous"]["values"]).shape == (2, 3)
+    assert np.array(table["categorical"]["chance"]).shape == (1, 3)
+    assert table["entropy"][0] == pytest.approx(np.log(10))  # ten bins of five
+
+
+def test_attributes_are_no_independent_causes_and_get_no_scores(
+    weigh: Weigh, model: Model
+) -> None:
+    factors = arrays(lambda count, seed: (known(count, seed) > 0).astype(np.float32))
+    card = CARD | {"factors": [[name, "binary"] for name, _ in KNOWN]}
+    numbers, _ = nodes.explain(weigh(model), IMAGES, factors, card, model, EVALUATION)
+    assert "mig" not in numbers
+    assert "information.x" in numbers
+
+
+def test_explanations_are_the_same_each_time(weigh: Weigh, model: Model) -> None:
+    data = (IMAGES, arrays(known), CARD | {"factors": KNOWN}, model, EVALUATION)
+    assert nodes.explain(weigh(model), *data) == nodes.explain(weigh(model), *data)
+
+
+def test_every_dimension_of_a_code_is_read_by_itself(weigh: Weigh, model: Model) -> None:
+    from infogan.codes import LatentSpace
+    from infogan.networks import rebuild
+
+    weights = weigh(model)
+    _, networks = rebuild(weights.card, weights.arrays)
+    means, categories = library.read_codes(
+        networks.discriminator, LatentSpace(model), IMAGES["test"], model.pixel_range, 20
+    )
+    assert list(means) == ["c2", "c3_0", "c3_1"]
+    assert list(categories) == ["c1"]
+    whole, _ = library.read_codes(
+        networks.discriminator, LatentSpace(model), IMAGES["test"], model.pixel_range, 50
+    )
+    for name, values in means.items():
+        assert values.shape == (50,)
+        np.testing.assert_allclose(values, whole[name], atol=1e-6)
