@@ -47,6 +47,13 @@ def test_each_codes_bound_stands_beside_its_entropy() -> None:
     assert sentences[1] == "c2: L_I = 0.333 nats on fresh codes, H(c2) = 0.693."
 
 
+def test_with_sigma_fixed_the_bound_is_compared_with_a_perfect_reading() -> None:
+    numbers = {"lower_bound.c1": -0.2401, "entropy.c1": 0.6931, "perfect.c1": -0.2258}
+    assert findings(numbers) == [
+        "c1: L_I = -0.240 nats on fresh codes, where a perfect reading with sigma 1 gives -0.226."
+    ]
+
+
 def test_a_part_of_a_data_set_is_the_first_thing_that_is_said() -> None:
     sentences = findings({"partial.images": 5000.0, "partial.of": 202599.0, **METRICS})
     assert sentences[0] == (

@@ -62,22 +62,28 @@ def mutual_information(history: Rows, baseline: Rows | None, model: Model, dpi: 
     """L_I over iterations: against the regular GAN as in Figure 1, and of every code to the end.
 
     Faint: the minibatch. Bold: fresh codes. Dashed: H(c), for continuous codes a reference only.
-    A spread fixed at 1 makes L_I of a continuous code a squared error, which is not drawn.
+    A spread fixed at 1 makes L_I of a continuous code a squared error, which is not drawn beside
+    categorical codes; alone it is, with what a perfect reading gives as the dashed line.
     """
     categorical = [code for code in model.codes if isinstance(code, CategoricalPrior)]
-    shown = [code for code in model.codes if code in categorical or model.spread == "learned"]
+    errors = model.spread == "fixed" and not categorical
+    shown = [
+        code for code in model.codes if code in categorical or errors or model.spread == "learned"
+    ]
+    ceilings = {code.name: _ceiling(code, model.spread) for code in model.codes}
     with _style():
         figure = Figure(figsize=(_WIDTH, 2.5), dpi=dpi, layout="constrained")
         left, right = figure.subplots(1, 2)
         compared = categorical or shown
         names = [code.name for code in compared]
-        entropy = sum(code.entropy for code in compared)
+        entropy = sum(ceilings[code.name] for code in compared)
         last = _last_iteration(baseline) if baseline else _last_iteration(history)
         if baseline:
             _draw_sum(left, baseline, names, "GAN", _GAN, last)
         _draw_sum(left, history, names, "InfoGAN", _INFOGAN, last)
         what = f"H({', '.join(names)})" if len(names) <= 3 else r"\sum_i H(c_i)"
-        _draw_entropy(left, entropy, f"${what}$ = {entropy:.3f}")
+        label = r"perfect reading, $\sigma = 1$" if errors else f"${what}$"
+        _draw_entropy(left, entropy, f"{label} = {entropy:.3f}")
         left.set_title("Categorical codes" if categorical else "All codes", loc="left")
         left.set_ylabel("$L_I$ (nats)")
         left.set_xlim(0, last)
@@ -85,19 +91,27 @@ def mutual_information(history: Rows, baseline: Rows | None, model: Model, dpi: 
 
         for code, colour in zip(shown, _CODES * len(shown), strict=False):
             _draw_sum(right, history, [code.name], f"${_math(code.name)}$", colour, None)
-            _draw_entropy(right, code.entropy, None, colour)
+            _draw_entropy(right, ceilings[code.name], None, colour)
         right.set_title("InfoGAN, each code", loc="left")
         right.set_xlim(0, _last_iteration(history))
         right.legend(
             loc="lower right", ncols=min(5, len(shown)), columnspacing=0.9, handlelength=1.2
         )
-        highest = max(code.entropy for code in shown) if shown else 1.0
+        highest = max(ceilings[code.name] for code in shown)
         for axes, top in ((left, entropy), (right, highest)):
             axes.set_xlabel("Iteration")
             low, high = axes.get_ylim()
-            axes.set_ylim(min(-0.2 * top, low), max(1.13 * top, high))
+            margin = 0.13 * abs(top)
+            axes.set_ylim(min(-1.5 * margin, low), max(top + margin, high))
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
     return figure
+
+
+def _ceiling(code: CategoricalPrior | UniformPrior, spread: str) -> float:
+    """H(c); of a continuous code with sigma 1, what L_I is if Q reads it perfectly."""
+    if isinstance(code, UniformPrior) and spread == "fixed":
+        return code.entropy - code.dim * float(np.log(2 * np.pi)) / 2
+    return code.entropy
 
 
 def _math(name: str) -> str:

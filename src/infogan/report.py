@@ -34,7 +34,10 @@ def findings(metrics: Mapping[str, float]) -> list[str]:
         )
     for code in codes:
         bound, entropy = metrics[f"lower_bound.{code}"], metrics[f"entropy.{code}"]
-        sentence = f"{code}: L_I = {bound:.3f} nats on fresh codes, H({code}) = {entropy:.3f}"
+        what = f"H({code}) = {entropy:.3f}"
+        if f"perfect.{code}" in metrics:
+            what = f"where a perfect reading with sigma 1 gives {metrics[f'perfect.{code}']:.3f}"
+        sentence = f"{code}: L_I = {bound:.3f} nats on fresh codes, {what}"
         if f"baseline_lower_bound.{code}" in metrics:
             sentence += f"; regular GAN {metrics[f'baseline_lower_bound.{code}']:.3f}"
         sentences.append(sentence + ".")

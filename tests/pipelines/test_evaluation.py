@@ -207,3 +207,18 @@ def test_every_dimension_of_a_code_is_read_by_itself(weigh: Weigh, model: Model)
     for name, values in means.items():
         assert values.shape == (50,)
         np.testing.assert_allclose(values, whole[name], atol=1e-6)
+
+
+def test_with_sigma_fixed_the_bound_of_a_perfect_reading_stands_beside_it(
+    weigh: Weigh, make_model: MakeModel
+) -> None:
+    model = make_model(spread="fixed")
+    numbers = nodes.measure(weigh(model), IMAGES, CARD, model, EVALUATION)
+    assert numbers["perfect.c2"] == pytest.approx(-0.2258, abs=1e-4)
+    assert numbers["perfect.c3"] == pytest.approx(2 * (np.log(4) - np.log(2 * np.pi) / 2))
+    assert "perfect.c1" not in numbers
+    assert not [
+        name
+        for name in nodes.measure(weigh(make_model()), IMAGES, CARD, make_model(), EVALUATION)
+        if "perfect" in name
+    ]

@@ -1,5 +1,6 @@
 """From trained models to numbers, categories and traversals."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from infogan.datasets.values import Arrays, Weights
 from infogan.errors import UserError
-from infogan.options import CategoricalPrior, Evaluation, Model
+from infogan.options import CategoricalPrior, Evaluation, Model, UniformPrior
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
     import torch
@@ -25,7 +26,8 @@ def measure(
 ) -> dict[str, float]:
     """L_I of every code on fresh codes, its H(c), and what Q's categories tell of test images.
 
-    Of a part of a data set, also how large a part.
+    Where sigma is fixed, also what a perfect reading of a continuous code would give: its L_I is
+    then a squared error in other words. Of a part of a data set, also how large a part.
     """
     import torch
 
@@ -45,6 +47,11 @@ def measure(
         **{f"partial.{name}": count for name, count in card.get("partial", {}).items()},
         **{f"lower_bound.{name}": value for name, value in bounds.items()},
         **{f"entropy.{name}": value for name, value in space.entropies().items()},
+        **{
+            f"perfect.{code.name}": code.entropy - code.dim * math.log(2 * math.pi) / 2
+            for code in model.codes
+            if isinstance(code, UniformPrior) and model.spread == "fixed"
+        },
         **{
             f"information_real.{name}": category_information(each)
             for name, each in probabilities.items()
@@ -265,7 +272,7 @@ def add_baseline(
     bounds = {
         f"baseline_{name}": value
         for name, value in numbers.items()
-        if not name.startswith(("entropy.", "partial."))
+        if not name.startswith(("entropy.", "partial.", "perfect."))
     }
     return {
         **metrics,
