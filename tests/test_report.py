@@ -152,7 +152,7 @@ def text() -> str:
     facts = {"seed": 0, "data": "https://example.org/mnist"}
     reporting = Reporting.model_validate(REPORTING)
     parameters: dict[str, Any] = {"training.lr_d": 2e-4, "model.trunk": "<conv>"}
-    return page(reporting, METRICS, FIGURES, facts, parameters)
+    return page(reporting, reporting.title, METRICS, FIGURES, facts, parameters)
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_the_same_run_makes_the_same_page(text: str) -> None:
     facts = {"seed": 0, "data": "https://example.org/mnist"}
     parameters: dict[str, Any] = {"training.lr_d": 2e-4, "model.trunk": "<conv>"}
     reporting = Reporting.model_validate(REPORTING)
-    assert page(reporting, METRICS, FIGURES, facts, parameters) == text
+    assert page(reporting, reporting.title, METRICS, FIGURES, facts, parameters) == text
 
 
 def test_a_figure_without_a_caption_is_named() -> None:

@@ -31,31 +31,43 @@ class ShapeModel:
         return self.mean + np.tensordot(coefficients.astype(np.float32), self.modes, axes=1)
 
 
-def read_model(path: Path, modes: Sequence[Path] = ()) -> ShapeModel:
-    """A model from the file a person brings, by its suffix: ``.h5`` (Basel Face Model 2017 or
-    2019), ``.mat`` (Basel Face Model 2009) or ``.obj`` (ICT Face Model Light, with its modes).
-    """
-    readers = {".h5": _read_basel_h5, ".mat": _read_basel_mat}
-    if path.suffix == ".obj":
-        return _read_ict(path, modes)
-    if path.suffix not in readers:
+_NAMES = {
+    ".obj": "ICT Face Model Light",
+    ".h5": "Basel Face Model",
+    ".mat": "Basel Face Model 2009",
+}
+
+
+def model_name(path: Path) -> str:
+    """What a model's file is called in results; UserError if it is no face model."""
+    if path.suffix not in _NAMES:
         raise UserError(
             f"{path} is no face model: .h5 (Basel Face Model 2017 or 2019) and .mat (2009) can be "
             "read."
         )
-    return readers[path.suffix](path)
+    return _NAMES[path.suffix]
+
+
+def read_model(path: Path, modes: Sequence[Path] = ()) -> ShapeModel:
+    """A model from the file a person brings, by its suffix: ``.h5`` (Basel Face Model 2017 or
+    2019), ``.mat`` (Basel Face Model 2009) or ``.obj`` (ICT Face Model Light, with its modes).
+    """
+    name = model_name(path)
+    if path.suffix == ".obj":
+        return _read_ict(name, path, modes)
+    return _read_basel_h5(name, path) if path.suffix == ".h5" else _read_basel_mat(name, path)
 
 
 # --- ICT Face Model Light ------------------------------------------------------------------------
 
 
-def _read_ict(mean_path: Path, mode_paths: Sequence[Path]) -> ShapeModel:
+def _read_ict(name: str, mean_path: Path, mode_paths: Sequence[Path]) -> ShapeModel:
     if not mode_paths:
         raise UserError(f"{mean_path} has no identity modes beside it: identity000.obj and on.")
     mean = _vertices(mean_path)
     modes = np.stack([_vertices(path, len(mean)) for path in mode_paths]) - mean
     return _normalised(
-        "ICT Face Model Light",
+        name,
         mean[:_ICT_VERTICES],
         modes[:, :_ICT_VERTICES],
         _triangles(mean_path),
@@ -96,7 +108,7 @@ def _triangles(path: Path) -> np.ndarray:
 # --- Basel Face Models ---------------------------------------------------------------------------
 
 
-def _read_basel_h5(path: Path) -> ShapeModel:
+def _read_basel_h5(name: str, path: Path) -> ShapeModel:
     """2017 and 2019: HDF5, shape = mean + basis sqrt(variance) a, in millimetres."""
     try:
         import h5py
@@ -116,10 +128,10 @@ def _read_basel_h5(path: Path) -> ShapeModel:
         raise UserError(
             f"{path} is not a Basel Face Model of 2017 or 2019: {str(error).strip(chr(34))}."
         ) from None
-    return _basel(path, "Basel Face Model", mean, basis, variance, cells.T)
+    return _basel(path, name, mean, basis, variance, cells.T)
 
 
-def _read_basel_mat(path: Path) -> ShapeModel:
+def _read_basel_mat(name: str, path: Path) -> ShapeModel:
     """2009: MATLAB, shape = mean + basis deviation a, in micrometres, triangles counted from 1."""
     from scipy.io import loadmat
 
@@ -137,7 +149,7 @@ def _read_basel_mat(path: Path) -> ShapeModel:
     cells = np.asarray(triangles, np.int64) - 1
     if cells.ndim == 2 and cells.shape[1] == 3:
         cells = cells[:, [0, 2, 1]]  # its triangles are clockwise
-    return _basel(path, "Basel Face Model 2009", mean, basis, deviation**2, cells)
+    return _basel(path, name, mean, basis, deviation**2, cells)
 
 
 def _basel(

@@ -99,6 +99,7 @@ def _known_factors(metrics: Mapping[str, float]) -> list[str]:
 
 def page(
     reporting: Reporting,
+    title: str,
     metrics: Mapping[str, float],
     figures: Mapping[str, bytes],
     facts: Mapping[str, Any],
@@ -111,7 +112,7 @@ def page(
         loader=PackageLoader("infogan", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
-        title=reporting.title,
+        title=title,
         findings=findings(metrics),
         figures=[
             {

@@ -144,6 +144,13 @@ def test_renders_are_sent_to_other_processes_by_name_and_not_with_their_meshes(h
     assert pickle.loads(sent) == images
 
 
+def test_results_know_the_name_of_the_model(head: Path, tmp_path: Path) -> None:
+    assert read(head).origin == {"model": "Basel Face Model", "path": str(head)}
+    (tmp_path / "generic_neutral_mesh.obj").touch()
+    origin = Faces(str(tmp_path)).load()(source(None)).origin
+    assert origin == {"model": "ICT Face Model Light"}
+
+
 def test_a_source_without_a_scene_is_refused() -> None:
     nothing = Source(files=(), addresses=())
     with pytest.raises(UserError, match=r"source.scene must be of kind 'faces'"):

@@ -149,6 +149,8 @@ def test_faces_run_from_a_model_that_a_person_brings(project: Project) -> None:
         assert metrics[f"correlation.{factor}"] == max(each)
     assert {"mig", "dci_disentanglement", "sap", "factor_vae", "beta_vae"} <= metrics.keys()
     assert "error_one_to_one" not in metrics
+    report = project.data("08_reporting/faces/report.html").read_text()
+    assert "<h1>InfoGAN on faces (Basel Face Model)</h1>" in report  # never another's name
     assert np.load(project.data("04_feature/faces/test_factors.npy")).shape == (100, 4)
     assert np.load(project.data("05_model_input/faces/train_images.npy")).shape == (300, 1, 32, 32)
 

@@ -29,6 +29,8 @@ class Faces(RawDataset):
 
     def read(self, folder: Path, source: Source) -> RawImages:
         """Nothing is rendered before an image is asked for; its number decides how it looks."""
+        from infogan.morphable import model_name
+
         scene = source.scene
         if not isinstance(scene, FaceScene):
             raise UserError("source.scene must be of kind 'faces' to render faces.")
@@ -43,8 +45,15 @@ class Faces(RawDataset):
         return RawImages(
             {"renders": split},
             tuple(Factor(name, "linear") for name in FACTORS),
-            {} if source.path is None else {"path": str(path)},
+            {"model": model_name(path)} | _origin(source),
         )
+
+
+def _origin(source: Source) -> dict[str, str]:
+    """Which files the model is: a person's own, or those that are pinned."""
+    if source.path is not None:
+        return {"path": source.path}
+    return {file.name: file.identity for file in source.files}
 
 
 @dataclass(frozen=True)

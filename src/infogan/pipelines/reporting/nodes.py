@@ -96,7 +96,9 @@ def write_report(
         for prefix, block in blocks.items()
         for name, value in flatten(block, prefix).items()
     }
-    return page(reporting, metrics, figures, facts, parameters)
+    model_name = card["source"].get("model")
+    title = f"{reporting.title} ({model_name})" if model_name else reporting.title
+    return page(reporting, title, metrics, figures, facts, parameters)
 
 
 def _partial(card: dict[str, Any]) -> dict[str, str]:
