@@ -434,8 +434,9 @@ Range = tuple[Annotated[float, Field(strict=True)], Annotated[float, Field(stric
 class FaceScene(Options):
     """Faces to render: each image has an identity, a pose, a light and a width of its own.
 
-    Every factor is uniform on its range. Angles are degrees: azimuth and light 0 from the front,
-    positive to the side of the face's left cheek; elevation 0 at eye level, positive from above.
+    Every factor is uniform on its range. Angles are degrees: azimuth 0 from the front, positive
+    where the right cheek is seen; elevation 0 at eye level, positive from above; light 0 from the
+    viewer, positive from the viewer's right, whichever way the face is turned.
     """
 
     kind: Literal["faces"]
