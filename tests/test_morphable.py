@@ -159,6 +159,15 @@ def test_a_cut_file_is_refused(tmp_path: Path, suffix: str) -> None:
         read_model(path)
 
 
+def test_an_empty_file_and_one_without_triangles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.mat").write_bytes(b"")
+    with pytest.raises(UserError, match="is not a readable MATLAB file"):
+        read_model(tmp_path / "model.mat")
+    none = basel_h5(tmp_path / "model.H5", cells=np.empty((3, 0), int))
+    with pytest.raises(UserError, match="do not fit together"):
+        read_model(none)
+
+
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "face.ply").write_text("ply")
     with pytest.raises(UserError, match=r"face.ply is no face model: .h5"):

@@ -40,12 +40,12 @@ _NAMES = {
 
 def model_name(path: Path) -> str:
     """What a model's file is called in results; UserError if it is no face model."""
-    if path.suffix not in _NAMES:
+    if path.suffix.lower() not in _NAMES:
         raise UserError(
             f"{path} is no face model: .h5 (Basel Face Model 2017 or 2019) and .mat (2009) can be "
             "read."
         )
-    return _NAMES[path.suffix]
+    return _NAMES[path.suffix.lower()]
 
 
 def read_model(path: Path, modes: Sequence[Path] = ()) -> ShapeModel:
@@ -53,9 +53,10 @@ def read_model(path: Path, modes: Sequence[Path] = ()) -> ShapeModel:
     2019), ``.mat`` (Basel Face Model 2009) or ``.obj`` (ICT Face Model Light, with its modes).
     """
     name = model_name(path)
-    if path.suffix == ".obj":
+    suffix = path.suffix.lower()
+    if suffix == ".obj":
         return _read_ict(name, path, modes)
-    return _read_basel_h5(name, path) if path.suffix == ".h5" else _read_basel_mat(name, path)
+    return _read_basel_h5(name, path) if suffix == ".h5" else _read_basel_mat(name, path)
 
 
 # --- ICT Face Model Light ------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def _read_basel_h5(name: str, path: Path) -> ShapeModel:
             cells = file["shape/representer/cells"][()]
     except OSError as error:
         raise UserError(f"{path} is not a readable HDF5 file: {error}.") from None
-    except KeyError as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a Basel Face Model of 2017 or 2019: {str(error).strip(chr(34))}."
         ) from None
@@ -137,10 +138,11 @@ def _read_basel_mat(name: str, path: Path) -> ShapeModel:
 
     try:
         file = loadmat(path)
+    except Exception as error:  # scipy's readers fail in many ways
+        raise UserError(f"{path} is not a readable MATLAB file: {error}.") from None
+    try:
         mean, basis = file["shapeMU"], file["shapePC"]
         deviation, triangles = file["shapeEV"], file["tl"]
-    except (ValueError, OSError, NotImplementedError, TypeError) as error:
-        raise UserError(f"{path} is not a readable MATLAB file: {error}.") from None
     except KeyError as error:
         raise UserError(
             f"{path} is not the Basel Face Model of 2009: it has no {error}, only "
@@ -167,6 +169,7 @@ def _basel(
         and basis.shape == (len(mean), len(variance))
         and triangles.ndim == 2
         and triangles.shape[1] == 3
+        and len(triangles) > 0
         and triangles.min() >= 0
         and triangles.max() < len(mean) // 3
     )

@@ -123,9 +123,13 @@ def _refuse_strangers(source: Source, folder: Path) -> None:
         return  # the folder is a person's own
     files = (*source.files, *source.samples)
     expected = {file.name for file in files}
-    expected |= {f"{name}.part" for name in expected} | {".gitkeep"}
+    expected |= {f"{name}.part" for name in expected}
     expected |= {file.unpacked for file in files if file.unpacked}
-    strangers = sorted(path.name for path in folder.iterdir() if path.name not in expected)
+    strangers = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in expected and not path.name.startswith(".")  # what file browsers leave
+    )
     if strangers:
         raise UserError(
             f"{folder} holds {', '.join(strangers)}, which the source does not list; "

@@ -291,3 +291,23 @@ def test_one_rejected_image_more_than_allowed_stops_the_run_and_says_which(
     options = Data.model_validate({**data().model_dump(), "max_rejected": 2})
     with pytest.raises(UserError, match=r"data.max_rejected allows 0: 1.png is cut short"):
         prepared(raw, options, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "shared"),
+    [
+        ("train[0:8]", "train[7:8]", True),
+        ("train[0:100%]", "train[50%:100%]", True),
+        ("train[4:8]", "train[0:5]", True),
+        ("train[0:4]", "train[4:8]", False),
+        ("train[0:50%]", "train[50%:100%]", False),
+    ],
+)
+def test_images_to_judge_by_are_not_trained_on(
+    tmp_path: Path, train: str, test: str, shared: bool
+) -> None:
+    if shared:
+        with pytest.raises(UserError, match="they share images"):
+            prepared(RAW, data(train, test), tmp_path)
+    else:
+        prepared(RAW, data(train, test), tmp_path)

@@ -35,9 +35,15 @@ def preprocess(
     images, labels, factors = {}, {}, {}
     origins: dict[str, str] = {}
     rejected: list[tuple[str, str, str]] = []
-    for split, wanted in (("train", data.train), ("test", data.test)):
+    wanted_parts = (("train", data.train), ("test", data.test))
+    parts = {
+        split: _resolve(_raw_split(raw, split, wanted), split, wanted)
+        for split, wanted in wanted_parts
+    }
+    _refuse_overlap(parts["train"], parts["test"])
+    for split, wanted in wanted_parts:
         found = _raw_split(raw, split, wanted)
-        part = _resolve(found, split, wanted)
+        part = parts[split]
         prepared = prepare(
             found.images,
             found.names,
@@ -143,6 +149,15 @@ def _joined(splits: Sequence[RawSplit]) -> RawSplit:
         ],
         any(split.isolated for split in splits),
     )
+
+
+def _refuse_overlap(train: Slice, test: Slice) -> None:
+    """Nothing is judged on images it was trained on, where both are slices of the same split."""
+    if train.split == test.split and max(train.first, test.first) < min(train.last, test.last):
+        raise UserError(
+            f"data.train is '{train}' and data.test '{test}': they share images, but a model is "
+            "judged on images it was not trained on."
+        )
 
 
 def _resolve(found: RawSplit, split: str, wanted: Slice) -> Slice:
