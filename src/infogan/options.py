@@ -422,11 +422,6 @@ class SourceFile(Options):
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     unpacked: Annotated[str, Field(pattern=r"^[\w][\w.\-]*$")] | None = None  # or this folder
 
-    @property
-    def identity(self) -> str:
-        """The pinned hash, the stronger one if there are two."""
-        return self.sha256 or (f"md5 {self.md5}" if self.md5 else "not pinned")
-
 
 Range = tuple[Annotated[float, Field(strict=True)], Annotated[float, Field(strict=True)]]
 

@@ -15,6 +15,7 @@ from infogan.datasets import Celeba
 from infogan.datasets.celeba import read_attributes, read_partition
 from infogan.datasets.values import Factor, RawImages
 from infogan.errors import Rejected, UserError
+from infogan.files import digest
 from infogan.options import Source
 
 Refused = Callable[[str], AbstractContextManager[None]]
@@ -114,6 +115,19 @@ def test_a_split_without_images_is_there_and_empty(tmp_path: Path) -> None:
 def test_a_persons_own_folder_is_read_where_it_is(tmp_path: Path) -> None:
     write(tmp_path, [1, 4])
     assert len(read(tmp_path / "elsewhere", path=str(tmp_path)).splits["valid"].images) == 2
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_what_was_opened_is_told(tmp_path: Path, unpacked: bool) -> None:
+    write(tmp_path, [1, 4], unpacked=unpacked)
+    paths = [tmp_path / f"list_{name}.txt" for name in ("attr_celeba", "eval_partition")]
+    size = sum(len(jpeg(n)) for n in (1, 4))
+    images = {"img_align_celeba": f"2 files, {size:,} bytes"}
+    if not unpacked:
+        paths.append(tmp_path / "img_align_celeba.zip")
+        images = {}
+    hashes = {path.name: digest(path, "sha256") for path in paths}
+    assert read(tmp_path).origin == hashes | images
 
 
 def test_images_are_picklable_and_decoded_when_asked_for(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from PIL import Image
 from infogan.datasets import Chairs
 from infogan.datasets.values import Factor, RawImages
 from infogan.errors import Rejected
+from infogan.files import digest
 from infogan.options import Source
 
 Refused = Callable[[str], AbstractContextManager[None]]
@@ -140,6 +142,19 @@ def test_of_few_chairs_the_last_is_the_test(tmp_path: Path) -> None:
         write(tmp_path, "tar", views(few))
         assert chairs_of(read(tmp_path), "test") == {few[-1]}
         assert chairs_of(read(tmp_path), "train") == set(few[:-1])
+
+
+def test_the_archive_is_told_by_its_hash_and_a_folder_by_its_files(tmp_path: Path) -> None:
+    files = views(FEW)
+    write(tmp_path, "folder", files)
+    size = sum(map(len, files.values()))
+    found = read(tmp_path)
+    assert found.origin == {"rendered_chairs": f"8 files, {size:,} bytes"}
+    os.utime(tmp_path / min(files), ns=(0, 1))
+    assert read(tmp_path).stamp != found.stamp
+    write(tmp_path, "tar", files)
+    path = tmp_path / "rendered_chairs.tar"
+    assert read(tmp_path).origin == {path.name: digest(path, "sha256")}
 
 
 @KINDS

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from infogan.datasets import Digits
 from infogan.errors import UserError
+from infogan.files import digest
 from infogan.options import Source
 
 SOURCE = Source(files=(), addresses=())
@@ -46,6 +47,14 @@ def test_sixteen_levels_are_stretched_to_the_full_range(tmp_path: Path) -> None:
     split = Digits(str(tmp_path)).load()(SOURCE).splits["all"]
     np.testing.assert_array_equal(split.images[0].ravel()[:4], [0, 255, 128, 16])
     np.testing.assert_array_equal(split.labels, [7])
+
+
+def test_a_persons_own_file_is_read_where_it_is_and_told_by_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "digits.csv.gz"
+    path.write_bytes(gzip.compress(LINE.encode()))
+    source = Source(files=(), addresses=(), path=str(tmp_path))
+    found = Digits(str(tmp_path / "elsewhere")).load()(source)
+    assert found.origin == {"path": str(tmp_path), path.name: digest(path, "sha256")}
 
 
 def test_a_file_cut_anywhere_is_refused_by_name(tmp_path: Path, refused: Refused) -> None:

@@ -9,6 +9,7 @@ import pytest
 from infogan.datasets import Faces
 from infogan.datasets.values import RawImages
 from infogan.errors import UserError
+from infogan.files import digest
 from infogan.options import Slice, Source
 from infogan.preprocessing import Prepared, prepare
 
@@ -145,10 +146,16 @@ def test_renders_are_sent_to_other_processes_by_name_and_not_with_their_meshes(h
 
 
 def test_results_know_the_name_of_the_model(head: Path, tmp_path: Path) -> None:
-    assert read(head).origin == {"model": "Basel Face Model", "path": str(head)}
-    (tmp_path / "generic_neutral_mesh.obj").touch()
+    assert read(head).origin == {
+        "model": "Basel Face Model",
+        "path": str(head),
+        "head.h5": digest(head, "sha256"),
+    }
+    for name in ("generic_neutral_mesh.obj", "identity000.obj"):
+        (tmp_path / name).touch()
     origin = Faces(str(tmp_path)).load()(source(None)).origin
-    assert origin == {"model": "ICT Face Model Light"}
+    assert origin["model"] == "ICT Face Model Light"
+    assert set(origin) == {"model", "generic_neutral_mesh.obj", "identity000.obj"}
 
 
 def test_a_source_without_a_scene_is_refused() -> None:

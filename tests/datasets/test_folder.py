@@ -124,23 +124,27 @@ def test_without_several_sub_folders_that_hold_all_images_there_are_no_classes(
     assert all_of(tmp_path).labels is None
 
 
-def test_the_origin_changes_with_every_change_of_the_files(tmp_path: Path) -> None:
+def test_the_origin_is_the_place_and_how_much_is_there(tmp_path: Path) -> None:
+    size = sum(write(tmp_path / f"{n}.png").stat().st_size for n in range(2))
+    origin = read(tmp_path).origin
+    assert origin == {"path": str(tmp_path), "images": f"2 files, {size} bytes"}
+
+
+def test_the_stamp_changes_with_every_change_of_the_files(tmp_path: Path) -> None:
     path = write(tmp_path / "1.png")
     write(tmp_path / "2.png")
-    origin = read(tmp_path).origin
-    assert set(origin) == {"path", "listing"}
-    assert origin["path"] == str(tmp_path)
-    assert read(tmp_path).origin == origin
-    seen = {origin["listing"]}
+    stamp = read(tmp_path).stamp
+    assert read(tmp_path).stamp == stamp
+    seen = {stamp}
     os.utime(path, ns=(0, 1))
-    seen.add(read(tmp_path).origin["listing"])
+    seen.add(read(tmp_path).stamp)
     path.write_bytes(path.read_bytes() + b"x")
     os.utime(path, ns=(0, 1))
-    seen.add(read(tmp_path).origin["listing"])
+    seen.add(read(tmp_path).stamp)
     path.rename(tmp_path / "3.png")
-    seen.add(read(tmp_path).origin["listing"])
+    seen.add(read(tmp_path).stamp)
     (tmp_path / "3.png").unlink()
-    seen.add(read(tmp_path).origin["listing"])
+    seen.add(read(tmp_path).stamp)
     assert len(seen) == 5
 
 

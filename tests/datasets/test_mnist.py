@@ -10,6 +10,7 @@ import pytest
 from infogan.datasets import Mnist
 from infogan.datasets.mnist import read_idx
 from infogan.errors import UserError
+from infogan.files import digest
 from infogan.options import Source
 
 SOURCE = Source(files=(), addresses=())
@@ -159,6 +160,7 @@ def test_both_splits_are_read_with_their_labels(
         assert split.images[0].dtype == np.uint8
         np.testing.assert_array_equal(np.stack(list(split.images)), images[:, None])
         np.testing.assert_array_equal(split.labels, labels)
+    assert found.origin == {path.name: digest(path, "sha256") for path in tmp_path.iterdir()}
 
 
 def test_images_and_labels_of_different_counts_are_refused(

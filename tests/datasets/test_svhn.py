@@ -11,6 +11,7 @@ from infogan.datasets import Svhn
 from infogan.datasets.svhn import read_mat
 from infogan.datasets.values import RawImages
 from infogan.errors import UserError
+from infogan.files import digest
 from infogan.options import Source
 
 Refused = Callable[[str], AbstractContextManager[None]]
@@ -97,6 +98,22 @@ def test_a_persons_own_folder_needs_no_list(tmp_path: Path) -> None:
     write(tmp_path / "extra_32x32.mat", 5)
     found = read(tmp_path / "elsewhere", source(path=str(tmp_path)))
     assert set(found.splits) == {"extra"}
+
+
+def test_what_was_opened_is_told_and_not_what_is_listed(tmp_path: Path) -> None:
+    sample = "test_32x32_first10000.mat"
+    path = write(tmp_path / sample, 4)
+    listed = source(*WHOLE, samples=(sample,))
+    assert read(tmp_path, listed).origin == {sample: f"{digest(path, 'sha256')} (not verified)"}
+
+
+def test_a_damaged_file_in_place_of_the_published_one_is_not_read(
+    tmp_path: Path, refused: Refused
+) -> None:
+    write(tmp_path / "test_32x32.mat", 4)
+    pinned = {"name": "test_32x32.mat", "md5": "0" * 32}
+    with refused(r"test_32x32.mat has md5 \w+, not 0{32}: put the original there"):
+        read(tmp_path, Source.model_validate({"files": [pinned], "addresses": []}))
 
 
 def test_a_folder_without_any_split_is_refused(tmp_path: Path, refused: Refused) -> None:

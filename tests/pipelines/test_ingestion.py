@@ -37,7 +37,8 @@ FACTS: dict[str, Any] = {
     "rejected": 0,
     "factors": [],
 }
-RAW = RawImages({"train": split(8), "test": split(5)})
+ORIGIN = {"a.gz": "a" * 64}
+RAW = RawImages({"train": split(8), "test": split(5)}, origin=ORIGIN)
 
 
 def data(train: str = "train[0:8]", test: str = "test[0:5]", *transforms: str) -> Data:
@@ -227,6 +228,24 @@ def test_a_part_that_is_allowed_says_how_large_it_is(tmp_path: Path) -> None:
 def test_a_whole_data_set_is_never_called_a_part(tmp_path: Path, allow: bool) -> None:
     images, _, _, _, facts = prepared(RAW, data(), tmp_path, part_of(allow, train=8, test=5))
     assert "partial" not in describe(images, facts, data())
+
+
+def test_the_card_tells_what_was_read_and_not_what_is_pinned(tmp_path: Path) -> None:
+    raw = RawImages(RAW.splits, origin={"b.gz": "b"})
+    images, *_, facts = prepared(raw, data(), tmp_path)
+    assert describe(images, facts, data())["source"] == {"b.gz": "b"}
+
+
+@pytest.mark.parametrize("change", [{"origin": {"a.gz": "b"}}, {"stamp": "later"}])
+def test_what_was_made_of_files_written_again_since_is_not_taken_over(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    options = data("train[0:8]", "test[0:5]")
+    prepared(RAW, options, tmp_path)
+    fresh = {"train": RawSplit(255 - np.asarray(RAW.splits["train"].images), None)}
+    again = RawImages({**RAW.splits, **fresh}, **({"origin": ORIGIN} | change))
+    images, *_ = prepared(again, options, tmp_path)
+    np.testing.assert_array_equal(images["train"], fresh["train"].images)
 
 
 def test_more_images_than_the_data_set_has_are_refused_even_where_a_part_would_do(

@@ -5,6 +5,7 @@ that hold what no data set needs (names that lead outside, links, members that w
 memory) are refused as a whole, since their other members are not to be trusted either.
 """
 
+import hashlib
 import itertools
 import os
 import re
@@ -54,6 +55,10 @@ class Members(Sequence[bytes]):
     @abstractmethod
     def __getitem__(self, number: int) -> bytes:  # type: ignore[override]
         """The content of one file."""
+
+    def stamp(self) -> str:
+        """What changes when a file of a folder is written again; of an archive, nothing."""
+        return ""
 
     def chosen(self, numbers: Sequence[int] | np.ndarray) -> Self:
         """Only these, in this order."""
@@ -113,6 +118,19 @@ class FolderMembers(Members):
         if len(content) > MEMBER_LIMIT:
             raise Rejected(f"is larger than {MEMBER_LIMIT:,} bytes")
         return content
+
+    def extent(self) -> str:
+        """How many files these are, and how large together."""
+        size = sum((self.path / name).stat().st_size for name in self.names)
+        return f"{len(self):,} {'file' if len(self) == 1 else 'files'}, {size:,} bytes"
+
+    def stamp(self) -> str:
+        """A hash that changes when a file comes, goes, or is written again."""
+        seen = hashlib.sha256()
+        for name in sorted(self.names):
+            status = (self.path / name).stat()
+            seen.update(os.fsencode(name) + f"\0{status.st_size} {status.st_mtime_ns}\n".encode())
+        return seen.hexdigest()
 
 
 def members_in(root: Path, name: str, wanted: re.Pattern[str]) -> Members:

@@ -8,7 +8,7 @@ import numpy as np
 
 from infogan.datasets.archives import members_in
 from infogan.datasets.decoding import Decoded
-from infogan.datasets.raw import RawDataset, brought, raw_file
+from infogan.datasets.raw import RawDataset, brought, origin, raw_file
 from infogan.datasets.values import Factor, RawImages, RawSplit
 from infogan.errors import UserError
 from infogan.options import Source
@@ -38,6 +38,7 @@ class Celeba(RawDataset):
         members = members_in(root, _FOLDER, _MEMBER)
         if not len(members):
             raise UserError(f"{members.path} holds no image {_FOLDER}/NNNNNN.jpg.")
+        opened = origin(source, attribute_path, partition_path, members)
         there = np.array([int(name[-10:-4]) for name in members.names])
         rows = np.searchsorted(numbers, there)
         unlisted = there[numbers[np.minimum(rows, len(numbers) - 1)] != there]
@@ -53,7 +54,8 @@ class Celeba(RawDataset):
             splits[split] = RawSplit(
                 Decoded(images), None, attributes[rows[chosen]], list(images.names)
             )
-        return RawImages(splits, tuple(Factor(title, "binary") for title in titles))
+        factors = tuple(Factor(title, "binary") for title in titles)
+        return RawImages(splits, factors, opened, members.stamp())
 
 
 def read_attributes(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from infogan.datasets.archives import Members, members_in
 from infogan.datasets.decoding import Decoded
-from infogan.datasets.raw import RawDataset, brought
+from infogan.datasets.raw import RawDataset, brought, origin
 from infogan.datasets.values import Factor, RawImages, RawSplit
 from infogan.errors import Rejected, UserError
 from infogan.options import ChairScene, Source
@@ -61,6 +61,8 @@ class Chairs(RawDataset):
                 Factor("elevation", "linear"),
                 *(Factor(title, "linear") for title in titles),
             ),
+            origin(source, members),
+            members.stamp(),
         )
 
     def complete(self, folder: Path, source: Source) -> None:

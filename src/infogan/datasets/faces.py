@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infogan.datasets.raw import RawDataset, brought, raw_file
+from infogan.datasets.raw import RawDataset, brought, origin, raw_file
 from infogan.datasets.values import Factor, RawImages, RawSplit
 from infogan.errors import UserError
 from infogan.options import FaceScene, Source
@@ -37,7 +37,8 @@ class Faces(RawDataset):
         path = brought(folder, source)
         if path.is_dir():
             path = raw_file(path, "generic_neutral_mesh.obj")
-        modes = tuple(sorted(path.parent.glob("identity*.obj")))
+        is_mesh = path.suffix.lower() == ".obj"
+        modes = tuple(sorted(path.parent.glob("identity*.obj"))) if is_mesh else ()
         drawn = np.stack([_draw(scene, number)[0] for number in range(scene.images)])
         split = RawSplit(
             Renders(path, modes, scene), None, drawn.astype(np.float32), isolated=True
@@ -45,15 +46,8 @@ class Faces(RawDataset):
         return RawImages(
             {"renders": split},
             tuple(Factor(name, "linear") for name in FACTORS),
-            {"model": model_name(path)} | _origin(source),
+            {"model": model_name(path)} | origin(source, path, *modes),
         )
-
-
-def _origin(source: Source) -> dict[str, str]:
-    """Which files the model is: a person's own, or those that are pinned."""
-    if source.path is not None:
-        return {"path": source.path}
-    return {file.name: file.identity for file in source.files}
 
 
 @dataclass(frozen=True)

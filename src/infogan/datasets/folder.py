@@ -22,18 +22,19 @@ class ImageFolder(RawDataset):
     """
 
     def read(self, folder: Path, source: Source) -> RawImages:
-        """List the images; ``origin`` says which files they were, of what size and date."""
+        """List the images."""
         root = brought(folder, source)
         # By a hash of the name, so that any slice is a random sample, and one image more moves no
         # other to another place among the rest.
         names = sorted(_images_in(root), key=lambda name: hashlib.sha256(_bytes(name)).digest())
+        members = folder_members(root, names)
         split = RawSplit(
-            Decoded(folder_members(root, names)),
+            Decoded(members),
             _labels(names),
             names=[_bytes(name).decode(errors="replace") for name in names],
         )
-        origin = {"path": source.path or str(folder), "listing": _listing(root, names)}
-        return RawImages({"all": split}, origin=origin)
+        opened = {"path": source.path or str(folder), "images": members.extent()}
+        return RawImages({"all": split}, origin=opened, stamp=members.stamp())
 
 
 def _images_in(root: Path) -> list[str]:
@@ -61,15 +62,6 @@ def _labels(names: list[str]) -> np.ndarray | None:
     if None in folders or len(set(folders)) < 2:
         return None
     return np.unique(np.array(folders), return_inverse=True)[1].astype(np.int64)
-
-
-def _listing(root: Path, names: list[str]) -> str:
-    """A hash that changes when a file comes, goes, or is written again."""
-    seen = hashlib.sha256()
-    for name in sorted(names):
-        status = (root / name).stat()
-        seen.update(_bytes(name) + f"\0{status.st_size} {status.st_mtime_ns}\n".encode())
-    return seen.hexdigest()
 
 
 def _bytes(name: str) -> bytes:

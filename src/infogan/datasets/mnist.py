@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infogan.datasets.raw import RawDataset, raw_file
+from infogan.datasets.raw import RawDataset, brought, origin, raw_file
 from infogan.datasets.values import RawImages, RawSplit
 from infogan.errors import UserError
 from infogan.options import Source
@@ -53,14 +53,22 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 class Mnist(RawDataset):
     """Splits ``train`` (60,000) and ``test`` (10,000), 1x28x28, labels 0 to 9."""
 
-    def read(self, folder: Path, source: Source) -> RawImages:  # noqa: ARG002
+    def read(self, folder: Path, source: Source) -> RawImages:
         """Read the four files; counts of images and labels must agree."""
-        return RawImages({split: _read_split(folder, name) for split, name in _PREFIX.items()})
+        root = brought(folder, source)
+        paths = {split: _files_of(root, prefix) for split, prefix in _PREFIX.items()}
+        opened = origin(source, *paths["train"], *paths["test"])
+        splits = {split: _read_split(*pair) for split, pair in paths.items()}
+        return RawImages(splits, origin=opened)
 
 
-def _read_split(folder: Path, prefix: str) -> RawSplit:
-    stems = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
-    image_path, label_path = (raw_file(folder, f"{stem}.gz", stem) for stem in stems)
+def _files_of(root: Path, prefix: str) -> tuple[Path, Path]:
+    """Images and labels of a split, compressed or not."""
+    images, labels = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+    return raw_file(root, f"{images}.gz", images), raw_file(root, f"{labels}.gz", labels)
+
+
+def _read_split(image_path: Path, label_path: Path) -> RawSplit:
     images = read_idx(image_path, 3)
     labels = read_idx(label_path, 1)
     if len(images) != len(labels):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from infogan.datasets.raw import RawDataset, brought
+from infogan.datasets.raw import RawDataset, brought, origin
 from infogan.datasets.values import RawImages, RawSplit
 from infogan.errors import UserError
 from infogan.options import Source
@@ -36,7 +36,8 @@ class Svhn(RawDataset):
                 f"({', '.join(f'{stem}.mat' for stem in _STEMS.values())}, or samples of them): "
                 "put at least one of them there."
             )
-        return RawImages({split: read_mat(path) for split, path in paths.items()})
+        opened = origin(source, *paths.values())
+        return RawImages({split: read_mat(path) for split, path in paths.items()}, origin=opened)
 
 
 def _file_of(root: Path, stem: str, source: Source) -> Path | None:

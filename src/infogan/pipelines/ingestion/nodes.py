@@ -74,7 +74,7 @@ def preprocess(
         origins[split] = str(part)
     facts = {
         "from": origins,
-        "source": dict(raw.origin) or {file.name: file.identity for file in source.files},
+        "source": dict(raw.origin),
         "partial": partial,
         "rejected": len(rejected),
         "factors": [[factor.name, factor.kind] for factor in raw.factors],
@@ -182,7 +182,7 @@ def _images(count: int) -> str:
 def _identity(raw: RawImages, found: RawSplit, part: Slice, source: Source, data: Data) -> str:
     """What is made of what: only a call of the same identity may be continued."""
     names = hashlib.sha256("\n".join(found.names or ()).encode()).hexdigest()
-    parts = [str(part), len(found.images), names, dict(raw.origin)]
+    parts = [str(part), len(found.images), names, dict(raw.origin), raw.stamp]
     parts += [source.model_dump(), data.model_dump()]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
