@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from infogan import parallel, preprocessing
+from infogan.datasets.decoding import Decoded
 from infogan.errors import Rejected, UserError
 from infogan.options import Shape, Slice, parse_transform
 from infogan.preprocessing import Images, Joined, Prepared, prepare
@@ -214,11 +217,32 @@ def test_images_none_of_which_can_be_used_are_refused(tmp_path: Path) -> None:
         done(raw, Slice("x", 0, 2), (1, 4, 4), tmp_path / "x", max_rejected=9)
 
 
+def pictures(count: int) -> Decoded:
+    """PNG files, decoded when asked for."""
+    files = [io.BytesIO() for _ in range(count)]
+    for file, image in zip(files, images(count, 4, 4), strict=True):
+        Image.fromarray(image).save(file, "PNG")
+    return Decoded([file.getvalue() for file in files])
+
+
+def test_arrays_are_not_sent_to_processes_however_many_are_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocessing, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(preprocessing, "cores", lambda: 2)
+    monkeypatch.delattr(preprocessing, "map_in_processes")
+    raw = images(7, 1, 4, 4)
+    joined = Joined([raw[:2], Joined([raw[2:3], raw[3:]])])
+    for number, each in enumerate((raw, joined)):
+        found = done(each, Slice("train", 0, 7), (1, 4, 4), tmp_path / str(number))
+        np.testing.assert_array_equal(found.images, raw)
+
+
 @pytest.mark.usefixtures("small_chunks")
 def test_several_processes_give_what_one_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = Joined([Joined([images(7, 1, 4, 4)]), images(6, 1, 4, 4)])
+    raw = Joined([Joined([pictures(7)]), pictures(6)])
     part = Slice("train", 1, 12)
     one = done(raw, part, (1, 4, 4), tmp_path / "one")
     monkeypatch.setattr(preprocessing, "PARALLEL_FROM", 0)

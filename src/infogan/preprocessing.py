@@ -41,6 +41,7 @@ class Joined(Sequence[np.ndarray]):
     def __init__(self, parts: Sequence[Images]) -> None:
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts])
+        self.in_memory = all(map(_in_memory, parts))
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -49,6 +50,11 @@ class Joined(Sequence[np.ndarray]):
         place = int(np.searchsorted(self._ends, number, side="right"))
         before = int(self._ends[place - 1]) if place else 0
         return self._parts[place][number - before]
+
+
+def _in_memory(images: Images) -> bool:
+    """Whether they are arrays, which need no decoding and are too large to be sent around."""
+    return isinstance(images, np.ndarray) or (isinstance(images, Joined) and images.in_memory)
 
 
 # --- One image -----------------------------------------------------------------------------------
@@ -223,7 +229,7 @@ def _refuse_too_many(job: _Job, rejected: list[tuple[int, str]], limit: int) -> 
 
 
 def _in_processes(job: _Job, count: int) -> bool:
-    many = not isinstance(job.images, np.ndarray) and count > PARALLEL_FROM and cores() > 1
+    many = not _in_memory(job.images) and count > PARALLEL_FROM and cores() > 1
     return many or job.isolated
 
 
