@@ -67,7 +67,7 @@ def fetch(source: Source, folder: Path, mirror: str | None) -> None:
             raise UserError(f"source.path is {source.path!r}, where there is nothing.")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with _exclusive(folder):
+    with exclusive(folder):
         _refuse_strangers(source, folder)
         origins = _origins(source, folder.name, mirror)
         if source.allow_partial and source.samples:
@@ -113,7 +113,8 @@ def verify(path: Path, file: SourceFile) -> str | None:
 
 
 @contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes into a raw folder, and keep others waiting."""
     with FileLock(folder.parent / f".{folder.name}.lock"):
         yield
 

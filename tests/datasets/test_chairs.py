@@ -2,6 +2,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import tarfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -254,3 +255,68 @@ def test_images_are_picklable_and_decoded_when_asked_for(tmp_path: Path, kind: s
     assert images[1].mean() == 1
     with pytest.raises(Rejected, match="is empty"):
         images[0]
+
+
+SCENE = {"kind": "chairs", "chairs": 2, "seed": 0, "side": 8}
+
+
+def procedural(**changes: Any) -> Source:
+    block = {"files": [], "addresses": [], "scene": SCENE | changes}
+    return Source.model_validate(block)
+
+
+def render(folder: Path, **changes: Any) -> RawImages:
+    dataset, source = Chairs(str(folder)), procedural(**changes)
+    dataset.save(source)
+    return dataset.load()(source)
+
+
+def test_procedural_chairs_are_rendered_again_when_their_scene_changes_and_only_then(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "chairs"
+    first = render(folder)
+    assert len(first.splits["all"].images) == 2 * 62
+    assert first.origin["rendered_chairs"].startswith("2 chairs, procedural, seed 0, 8 pixels; ")
+    assert render(folder).stamp == first.stamp
+    assert render(folder, side=10).splits["all"].images[0].shape == (1, 10, 10)
+    other = render(folder, seed=1)
+    assert not set(chairs_of(other, "all")) & set(chairs_of(first, "all"))
+    assert len(chairs_of(render(folder, chairs=1), "all")) == 1
+    assert [path.name for path in folder.iterdir()] == ["rendered_chairs"]
+
+
+def test_rendering_that_was_cut_off_goes_on_if_its_scene_is_still_wanted(tmp_path: Path) -> None:
+    folder = tmp_path / "chairs"
+    render(folder)
+    done = sorted(path for path in (folder / "rendered_chairs").iterdir() if path.is_dir())
+    shutil.rmtree(done[0])
+    (folder / "rendered_chairs").rename(folder / ".new_rendered_chairs")
+    kept = (folder / ".new_rendered_chairs" / done[1].name).stat().st_mtime_ns
+    assert len(render(folder).splits["all"].images) == 2 * 62
+    assert done[1].stat().st_mtime_ns == kept
+
+    (folder / "rendered_chairs").rename(folder / ".new_rendered_chairs")
+    again = render(folder, side=10)
+    assert {image.shape for image in again.splits["all"].images} == {(1, 10, 10)}
+
+
+def test_chairs_of_another_scene_are_not_read(tmp_path: Path, refused: Refused) -> None:
+    folder = tmp_path / "chairs"
+    render(folder)
+    with refused("rendered_chairs was not rendered from source.scene: run the whole ingestion"):
+        Chairs(str(folder)).load()(procedural(seed=1))
+
+
+def test_a_persons_own_chairs_are_neither_rendered_nor_replaced(
+    tmp_path: Path, refused: Refused
+) -> None:
+    write(tmp_path, "folder", views(FEW))
+    source = procedural().model_copy(update={"path": str(tmp_path)})
+    dataset = Chairs(str(tmp_path / "raw"))
+    dataset.save(source)
+    assert not list((tmp_path / "raw").glob("*"))
+    assert len(dataset.load()(source).splits["all"].images) == 8
+    with refused("rendered_chairs holds no scene.json, so its chairs may not be procedural"):
+        Chairs(str(tmp_path)).save(procedural())
+    assert len(read(tmp_path).splits["all"].images) == 8

@@ -8,6 +8,7 @@ elevation PPP and the azimuth TTT, in degrees. Chairs of other origin may tell t
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,13 @@ from infogan.datasets.decoding import Decoded
 from infogan.datasets.raw import RawDataset, brought, origin
 from infogan.datasets.values import Factor, RawImages, RawSplit
 from infogan.errors import Rejected, UserError
+from infogan.files import atomic
 from infogan.options import ChairScene, Source
+from infogan.sources import exclusive
 
 _FOLDER = "rendered_chairs"
 _SHAPE = "factors.json"
+_SCENE = "scene.json"  # of procedural chairs: what all of them were rendered from
 _WANTED = re.compile(rf"{_FOLDER}/[^/]+/(renders/[^/.][^/]*|{re.escape(_SHAPE)})")
 _VIEW = re.compile(rf"{_FOLDER}/([^/]+)/renders/image_\d{{3}}_p(\d{{3}})_t(\d{{3}})_r096\.png")
 _ONE_TEST_CHAIR_IN = 10
@@ -61,25 +65,65 @@ class Chairs(RawDataset):
                 Factor("elevation", "linear"),
                 *(Factor(title, "linear") for title in titles),
             ),
-            origin(source, members),
+            _origin(source, members),
             members.stamp(),
         )
 
     def complete(self, folder: Path, source: Source) -> None:
-        """Render procedural chairs, if the source asks for them and as far as they are missing."""
-        if isinstance(source.scene, ChairScene):
-            _render(folder / _FOLDER, source.scene)
+        """Render procedural chairs, if the source asks for them and they are not there."""
+        if source.path is None and isinstance(source.scene, ChairScene):
+            with exclusive(folder):
+                _render(folder, source.scene)
 
 
 def _render(folder: Path, scene: ChairScene) -> None:
+    """Put a whole tree of the scene in place of another; go on with one that was cut off."""
     from infogan.furniture import write_views
     from infogan.parallel import map_in_processes
 
-    folder.mkdir(parents=True, exist_ok=True)
-    chairs = [(folder, scene.seed, number, scene.side) for number in range(scene.chairs)]
+    tree, fresh, old = (folder / f"{prefix}{_FOLDER}" for prefix in ("", ".new_", ".old_"))
+    shutil.rmtree(old, ignore_errors=True)
+    if _scene_of(tree) == scene:
+        return
+    if tree.exists() and not (tree / _SCENE).exists():
+        raise UserError(
+            f"{tree} holds no {_SCENE}, so its chairs may not be procedural: move it elsewhere, "
+            "and they will be rendered."
+        )
+    if _scene_of(fresh) != scene:
+        shutil.rmtree(fresh, ignore_errors=True)
+        with atomic(fresh / _SCENE) as temporary:
+            temporary.write_text(scene.model_dump_json())
+    chairs = [(fresh, scene.seed, number, scene.side) for number in range(scene.chairs)]
     done = map_in_processes(write_views, chairs)
     for _ in tqdm(done, total=len(chairs), desc="procedural chairs", unit="chair"):
         pass
+    if tree.exists():
+        tree.rename(old)
+    fresh.rename(tree)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _scene_of(tree: Path) -> ChairScene | None:
+    """What a tree was rendered from, if that can be read."""
+    try:
+        return ChairScene.model_validate_json((tree / _SCENE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _origin(source: Source, members: Members) -> dict[str, str]:
+    """What was opened; of procedural chairs, their scene as well, which must be the source's."""
+    opened, scene = origin(source, members), source.scene
+    if source.path is not None or not isinstance(scene, ChairScene) or _FOLDER not in opened:
+        return opened
+    if _scene_of(members.path / _FOLDER) != scene:
+        raise UserError(
+            f"{members.path / _FOLDER} was not rendered from source.scene: run the whole "
+            "ingestion, which renders it again."
+        )
+    drawn = f"procedural, seed {scene.seed}, {scene.side} pixels"
+    return opened | {_FOLDER: f"{scene.chairs:,} chairs, {drawn}; {opened[_FOLDER]}"}
 
 
 def _split(images: Members, factors: np.ndarray, numbers: np.ndarray) -> RawSplit:
