@@ -45,7 +45,7 @@ LIBRARY = {
     "figures": {"datasets.values", "options"},
     "furniture": {"rendering"},
     "morphable": {"errors"},
-    "parallel": set(),
+    "parallel": {"errors"},
     "preprocessing": {"errors", "files", "options", "parallel"},
     "rendering": {"errors"},
     "report": {"options"},

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from infogan import parallel
+from infogan.errors import UserError
 from infogan.parallel import map_in_processes
 
 
@@ -64,3 +65,31 @@ def test_an_interruption_ends_it_without_waiting_for_the_rest() -> None:
     assert time.monotonic() - began < 60  # not the hundred seconds of the rest
     assert "KeyboardInterrupt" in errors
     assert errors.count("Traceback") == 1
+
+
+def test_a_killed_process_is_told_in_a_sentence() -> None:
+    results = map_in_processes(signal.raise_signal, [(signal.SIGKILL,), (signal.SIGKILL,)])
+    with pytest.raises(UserError, match=r"One of 2 processes was killed, most likely because"):
+        list(results)
+
+
+def test_a_lack_of_memory_is_told_in_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"because the memory is full"):
+        list(map_in_processes(bytearray, [(sys.maxsize,)]))
+
+
+ABANDONED = """
+import os, time
+from infogan.parallel import map_in_processes
+waiting = map_in_processes(os.getpid, [()] * 100)
+print(next(waiting), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_processes_end_when_their_parent_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.kill()
+        process.communicate(timeout=60)  # until nobody is left who could write

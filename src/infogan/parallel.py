@@ -5,9 +5,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
+from threading import Thread
 from typing import Any, TypeVar
+
+from infogan.errors import UserError
 
 Result = TypeVar("Result")
 
@@ -28,7 +32,8 @@ def map_in_processes(
     """Results of ``work(*argument)`` in the order of the arguments, two a process in memory.
 
     One process a core, each of which calls ``begin(*begin_with)`` first. When the caller stops
-    asking, or is interrupted, what has not begun is not begun.
+    asking, or is interrupted, what has not begun is not begun. UserError if the memory is too
+    small for it.
     """
     if not arguments:
         return
@@ -43,16 +48,30 @@ def map_in_processes(
             yield pending.pop(0).result()
             pending.append(executor.submit(work, *argument))
         yield from (future.result() for future in pending)
+    except (BrokenProcessPool, MemoryError):
+        raise UserError(
+            f"One of {workers} processes was killed, most likely because the memory is full: free "
+            "some, or use fewer cores (taskset -c 0 …), and run the same command, which goes on "
+            "where this one stopped."
+        ) from None
     finally:
         executor.shutdown(cancel_futures=True)
 
 
 def _begin(begin: Callable[..., None] | None, begin_with: tuple[Any, ...]) -> None:
-    """In a new process: it uses one core, and ends when its parent says so."""
+    """In a new process: it uses one core, and ends when its parent says so, or is no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     if begin is not None:
         begin(*begin_with)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 @contextmanager

@@ -324,3 +324,12 @@ def test_decoded_files_are_a_picklable_sequence_of_images() -> None:
     np.testing.assert_array_equal(images[1], decode(FILES["bmp"]))
     with pytest.raises(Rejected, match="is empty"):
         images[2]
+
+
+def test_a_lack_of_memory_is_not_the_images_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MemoryError):
+        decode(b"any")

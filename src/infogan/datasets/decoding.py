@@ -37,9 +37,10 @@ def decode(content: bytes) -> np.ndarray:
     """The image in a file's content as uint8 (C, H, W), upright, C is 1 (grey) or 3 (RGB).
 
     Colours of any kind become RGB, 16-bit grey is scaled to 8 bits, and what is transparent lies
-    on white. ``Rejected`` is the only exception. Pillow does this since it covers CMYK, EXIF and
-    palettes in every format, whereas torchvision's ``decode_image``, deprecated, knows neither BMP
-    nor TIFF and hands out CMYK, 16 bits, transparency and the indices of a palette as they are.
+    on white. ``Rejected`` is the only exception, but for a lack of memory. Pillow does this since
+    it covers CMYK, EXIF and palettes in every format, whereas torchvision's ``decode_image``,
+    deprecated, knows neither BMP nor TIFF and hands out CMYK, 16 bits, transparency and the
+    indices of a palette as they are.
     """
     if not content:
         raise Rejected("is empty")
@@ -52,7 +53,7 @@ def decode(content: bytes) -> np.ndarray:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _refuse(image)
                 pixels = _pixels(ImageOps.exif_transpose(image))
-    except Rejected:
+    except (Rejected, MemoryError):
         raise
     except UnidentifiedImageError:
         known = content.startswith(_BEGINNINGS)
