@@ -35,6 +35,14 @@ class Prepared:
     rejected: tuple[tuple[str, str], ...]  # name and reason of each of the others
 
 
+class TooManyRejected(Exception):
+    """More images of a slice than allowed cannot be used: name and reason of each so far."""
+
+    def __init__(self, rejected: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(f"{len(rejected)} images rejected")
+        self.rejected = rejected
+
+
 class Joined(Sequence[np.ndarray]):
     """Several runs of images as one."""
 
@@ -157,7 +165,8 @@ def prepare(
 
     ``identity`` names what is made of what: what an interrupted call with the same identity left
     in the scratch files is taken over. ``isolated`` images are never read in this process.
-    UserError if an image does not end in ``shape``, or if more than ``max_rejected`` are useless.
+    UserError if an image does not end in ``shape``, TooManyRejected if more than ``max_rejected``
+    are useless; what was done until then is kept.
     """
     job = _Job(images, names, part.split, tuple(transforms), shape, isolated)
     rows, progress = scratch.with_suffix(".part"), scratch.with_suffix(".json")
@@ -165,6 +174,7 @@ def prepare(
     row_bytes = int(np.prod(shape))
     if not rows.exists() or rows.stat().st_size < (done - part.first - len(rejected)) * row_bytes:
         done, rejected = part.first, []
+    _refuse_too_many(job, rejected, max_rejected)
     with rows.open("r+b" if rows.exists() else "w+b") as file:
         file.truncate((done - part.first - len(rejected)) * row_bytes)
         file.seek(0, os.SEEK_END)
@@ -182,10 +192,10 @@ def prepare(
             for numbers, (found, bad) in zip(todo, _results(job, todo), strict=True):
                 _append(file, found, rows)
                 rejected += bad
-                _refuse_too_many(job, rejected, max_rejected)
                 state = {"identity": identity, "done": numbers.stop, "rejected": rejected}
                 with atomic(progress) as temporary:
                     temporary.write_text(json.dumps(state))
+                _refuse_too_many(job, rejected, max_rejected)
                 bar.update(len(numbers))
     bad_numbers = [number for number, _ in rejected]
     kept = np.setdiff1d(np.arange(part.first, part.last), bad_numbers)
@@ -194,7 +204,7 @@ def prepare(
     return Prepared(
         np.memmap(rows, np.uint8, "r", shape=(len(kept), *shape)),
         kept,
-        tuple((job.name(number), reason) for number, reason in rejected),
+        _named(job, rejected),
     )
 
 
@@ -218,14 +228,12 @@ def _resume(progress: Path, identity: str, part: Slice) -> tuple[int, list[tuple
 
 
 def _refuse_too_many(job: _Job, rejected: list[tuple[int, str]], limit: int) -> None:
-    if len(rejected) <= limit:
-        return
-    shown = "; ".join(f"{job.name(number)} {reason}" for number, reason in rejected[:5])
-    more = f"; and {len(rejected) - 5} more" if len(rejected) > 5 else ""
-    raise UserError(
-        f"{len(rejected)} of the images cannot be used, and data.max_rejected allows {limit}: "
-        f"{shown}{more}."
-    )
+    if len(rejected) > limit:
+        raise TooManyRejected(_named(job, rejected))
+
+
+def _named(job: _Job, rejected: list[tuple[int, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((job.name(number), reason) for number, reason in rejected)
 
 
 def _in_processes(job: _Job, count: int) -> bool:

@@ -308,8 +308,30 @@ def test_one_rejected_image_more_than_allowed_stops_the_run_and_says_which(
 ) -> None:
     raw = RawImages({"train": spoilt(8, {0, 3}), "test": spoilt(5, {1})})
     options = Data.model_validate({**data().model_dump(), "max_rejected": 2})
-    with pytest.raises(UserError, match=r"data.max_rejected allows 0: 1.png is cut short"):
+    told = (
+        r"3 images cannot be used, and data.max_rejected allows 2: 0.png is cut short; 3.png is "
+        rf"cut short; 1.png is cut short. They are listed in {tmp_path}/rejected.csv"
+    )
+    with pytest.raises(UserError, match=told):
         prepared(raw, options, tmp_path)
+    assert (tmp_path / "rejected.csv").read_text().splitlines() == [
+        "split,image,reason",
+        "train,0.png,is cut short",
+        "train,3.png,is cut short",
+        "test,1.png,is cut short",
+    ]
+
+
+def test_allowing_more_rejected_images_goes_on_where_the_run_was_stopped(tmp_path: Path) -> None:
+    raw = RawImages({"train": spoilt(8, {0, 3}), "test": split(5)})
+    for limit in (0, 1):
+        options = Data.model_validate({**data().model_dump(), "max_rejected": limit})
+        with pytest.raises(UserError, match=f"2 images cannot be used, .* allows {limit}: 0.png"):
+            prepared(raw, options, tmp_path)
+    raw.splits["train"].images.bad.update(range(8))  # type: ignore[union-attr]
+    options = Data.model_validate({**data().model_dump(), "max_rejected": 2})
+    images, *_ = prepared(raw, options, tmp_path)
+    assert len(images["train"]) == 6  # none was read again
 
 
 @pytest.mark.parametrize(

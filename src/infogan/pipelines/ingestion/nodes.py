@@ -28,7 +28,7 @@ def preprocess(
     """Images as uint8 (N, C, H, W), labels as int64 (N,) and known factors as float32 (N, F), both
     empty if there are none; a table of the images that cannot be used, and facts for the card.
     """
-    from infogan.preprocessing import prepare
+    from infogan.preprocessing import TooManyRejected, prepare
 
     raw = reader(source)
     partial = _partial(raw, source)
@@ -44,17 +44,21 @@ def preprocess(
     for split, wanted in wanted_parts:
         found = _raw_split(raw, split, wanted)
         part = parts[split]
-        prepared = prepare(
-            found.images,
-            found.names,
-            part,
-            data.transforms,
-            data.shape,
-            workspace / split,
-            _identity(raw, found, part, source, data),
-            data.max_rejected - len(rejected),
-            isolated=found.isolated,
-        )
+        try:
+            prepared = prepare(
+                found.images,
+                found.names,
+                part,
+                data.transforms,
+                data.shape,
+                workspace / split,
+                _identity(raw, found, part, source, data),
+                data.max_rejected - len(rejected),
+                isolated=found.isolated,
+            )
+        except TooManyRejected as stop:
+            rejected += [(split, *each) for each in stop.rejected]
+            raise _too_many(workspace, rejected, data.max_rejected) from None
         if len(prepared.images) < _FEWEST[split]:
             raise UserError(
                 f"data.{split} is '{wanted}', of which {_images(len(prepared.images))} can be "
@@ -179,11 +183,27 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
 
 
+def _too_many(workspace: Path, rejected: Sequence[tuple[str, str, str]], limit: int) -> UserError:
+    """What to say, once all rejected images are listed in a file."""
+    from infogan.files import atomic
+
+    path = workspace / "rejected.csv"
+    with atomic(path) as temporary:
+        temporary.write_text(_table(rejected))
+    shown = "; ".join(f"{name} {reason}" for _, name, reason in rejected[:5])
+    more = f"; and {len(rejected) - 5} more" if len(rejected) > 5 else ""
+    return UserError(
+        f"{_images(len(rejected))} cannot be used, and data.max_rejected allows {limit}: "
+        f"{shown}{more}. They are listed in {path}: mend them, or allow more."
+    )
+
+
 def _identity(raw: RawImages, found: RawSplit, part: Slice, source: Source, data: Data) -> str:
     """What is made of what: only a call of the same identity may be continued."""
+    options = data.model_dump(exclude={"max_rejected"})
     names = hashlib.sha256("\n".join(found.names or ()).encode()).hexdigest()
     parts = [str(part), len(found.images), names, dict(raw.origin), raw.stamp]
-    parts += [source.model_dump(), data.model_dump()]
+    parts += [source.model_dump(), options]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
