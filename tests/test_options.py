@@ -512,3 +512,9 @@ def test_a_misspelt_key_of_a_file_is_answered_with_the_nearest(mnist: dict[str, 
     file = {"byte" if key == "bytes" else key: v for key, v in source["files"][0].items()}
     with pytest.raises(UserError, match=r"source\.files\.0\.byte .*did you mean bytes\?"):
         Source.model_validate({**source, "files": [file]})
+
+
+@pytest.mark.parametrize("path", ["", " ", 2024, True, ["/a"], {"/a": "b"}])
+def test_a_path_that_is_no_text_is_refused(mnist: dict[str, Any], path: object) -> None:
+    told = f"source.path: {path!r} is no path: write that of a file or folder in quotes, or leave"
+    refuses(Source, {**mnist["source"], "path": path}, told)

@@ -621,9 +621,13 @@ def test_a_mirror_may_keep_files_in_a_folder_of_its_own(folder: Path, tmp_path: 
 def test_what_a_person_brings_stays_where_it_is(folder: Path, tmp_path: Path) -> None:
     brought = source(files=()).model_copy(update={"path": str(tmp_path)})
     fetch(brought, folder, None)
-    assert not folder.exists()
-    with pytest.raises(UserError, match=r"source.path is 'nowhere', where there is nothing"):
-        fetch(brought.model_copy(update={"path": "nowhere"}), folder, None)
+    assert holds_exactly(folder)
+    for path, told in (
+        ("nowhere", "where there is nothing"),
+        ("~nobody-of-this-name/x", "but there is no user 'nobody-of-this-name'"),
+    ):
+        with pytest.raises(UserError, match=f"source.path is '{path}', {told}"):
+            fetch(brought.model_copy(update={"path": path}), folder, None)
 
 
 def test_a_folder_without_listed_files_is_a_persons_own(folder: Path) -> None:

@@ -471,6 +471,15 @@ class Source(Block):
     path: str | None = None
     scene: FaceScene | ChairScene | None = Field(None, discriminator="kind")
 
+    @field_validator("path", mode="before")
+    @classmethod
+    def _path_is_text(cls, path: object) -> object:
+        if path is None or (isinstance(path, str) and path.strip()):
+            return path
+        raise ValueError(
+            f"{path!r} is no path: write that of a file or folder in quotes, or leave it out"
+        )
+
 
 class Data(Block):
     """What becomes of the raw images: which of them, how they are prepared, their final shape."""

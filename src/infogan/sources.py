@@ -59,14 +59,15 @@ def fetch(source: Source, folder: Path, mirror: str | None) -> None:
 
     ``mirror`` is a folder or base URL that holds ``<folder name>/<file>``. If a part of the data
     will do, the samples are tried first, in the folder and the mirror. What a person brings
-    (``source.path``) stays where it is. Two processes may call this for one folder: the second
-    waits. UserError lists what is missing and how to provide it.
+    (``source.path``) stays where it is, and nothing is put into the folder. Two processes may call
+    this for one folder: the second waits. UserError lists what is missing and how to provide it.
     """
-    if source.path is not None:
-        if not Path(source.path).expanduser().exists():
-            raise UserError(f"source.path is {source.path!r}, where there is nothing.")
-        return
+    own = own_path(source)
+    if own is not None and not own.exists():
+        raise UserError(f"source.path is {source.path!r}, where there is nothing.")
     folder.mkdir(parents=True, exist_ok=True)
+    if own is not None:
+        return
     with exclusive(folder):
         _refuse_strangers(source, folder)
         origins = _origins(source, folder.name, mirror)
@@ -77,6 +78,20 @@ def fetch(source: Source, folder: Path, mirror: str | None) -> None:
         failures = _missing(source.files, source, folder, origins)
         if failures:
             raise UserError(_explain(source, folder, mirror, failures))
+
+
+def own_path(source: Source) -> Path | None:
+    """The file or folder that a person brings, if any."""
+    if source.path is None:
+        return None
+    try:
+        return Path(source.path).expanduser()
+    except RuntimeError:
+        user = source.path.partition("/")[0]
+        raise UserError(
+            f"source.path is {source.path!r}, but there is no user {user.removeprefix('~')!r}; "
+            f"for a folder of that name write ./{user}."
+        ) from None
 
 
 def _missing(

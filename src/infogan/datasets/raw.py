@@ -14,7 +14,7 @@ from infogan.datasets.values import RawImages, RawReader
 from infogan.errors import UserError
 from infogan.files import digest
 from infogan.options import Source
-from infogan.sources import MIRROR_VARIABLE, fetch, verify
+from infogan.sources import MIRROR_VARIABLE, fetch, own_path, verify
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def raw_file(folder: Path, *names: str) -> Path:
 
 def brought(folder: Path, source: Source) -> Path:
     """The file or folder that a person brings, else the raw folder itself."""
-    return Path(source.path).expanduser() if source.path else folder
+    return own_path(source) or folder
 
 
 def origin(source: Source, *opened: Path | Members) -> dict[str, str]:
