@@ -1,13 +1,16 @@
 """`kedro run`, with errors a person can mend told in a sentence instead of a traceback."""
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.validation import ParameterValidationError
+from omegaconf import OmegaConf
 
 from infogan.errors import UserError
 
@@ -50,6 +53,34 @@ def _plainly(callback: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def parameters(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """What ``--params`` says. A path is taken as it is typed, even with commas or as a number."""
+    if not isinstance(value, str):
+        return value
+    items = re.split(r",(?=\s*[\w.-]+=)", value) if value else []
+    for item in items:
+        if not item.partition("=")[1] or not item.partition("=")[0].strip():
+            context.fail(f"--{option.name} has {item!r}, but is written KEY=VALUE,KEY=VALUE.")
+    pairs = (item.strip().split("=", maxsplit=1) for item in items)
+    quoted = (f"{key.strip()}={_text(key, written)}" for key, written in pairs)
+    return OmegaConf.to_container(OmegaConf.from_dotlist(list(quoted)))
+
+
+def _text(key: str, written: str) -> str:
+    """YAML of a value: of a path, the text itself, unless it is in quotes already."""
+    if not key.strip().endswith(".path") or re.fullmatch(r"'.*'|\".*\"", written):
+        return written
+    return "'" + written.replace("'", "''") + "'"
+
+
+def _option(option: click.Parameter) -> click.Parameter:
+    """An option of Kedro's, of which only the reading of parameters is our own."""
+    own = copy(option)
+    if own.name == "params":
+        own.callback = parameters
+    return own
+
+
 @click.group()
 def cli() -> None:
     """Commands of this project."""
@@ -60,7 +91,7 @@ cli.add_command(
     click.Command(
         "run",
         callback=_plainly(kedro_run.callback),
-        params=kedro_run.params,
+        params=[_option(option) for option in kedro_run.params],
         help=kedro_run.help,
     )
 )

@@ -1,0 +1,43 @@
+from typing import Any
+
+import click
+import pytest
+
+from infogan.cli import cli
+
+
+def parsed(text: str) -> Any:
+    """What `kedro run --params=TEXT` hands on."""
+    run = cli.commands["run"]
+    return run.make_context("run", [f"--params={text}"]).params["params"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/a/b", "/with space/b", "/a #b", "#b", "/a: b", "/a/b:", "/a=b", "C:\\x", "~/x", "~"),
+        *("2024", "007", "1e3", "2024_01", "true", "null", "", "[x]", "{x}", "*x", "!x", "@x"),
+        *("/it's", '/a "b"', "/a,b", "/a, b,c", "/a,b/c=d"),
+    ],
+)
+def test_a_path_is_taken_as_it_is_typed(path: str) -> None:
+    wanted = {"folder": {"source": {"path": path}, "training": {"seed": 1}}}
+    assert parsed(f"folder.source.path={path},folder.training.seed=1") == wanted
+    assert parsed(f"folder.training.seed=1,folder.source.path={path}") == wanted
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_path_are_not_of_the_path(quote: str) -> None:
+    assert parsed(f"a.path={quote}/a #b{quote}") == {"a": {"path": "/a #b"}}
+
+
+def test_other_values_are_numbers_lists_and_texts() -> None:
+    text = "a.b=1,a.c=2.0e-4, a.d=[1,2] ,e=word,f=true"
+    assert parsed(text) == {"a": {"b": 1, "c": 2e-4, "d": [1, 2]}, "e": "word", "f": True}
+    assert parsed("") == {}
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "a.b"])
+def test_what_is_no_pair_is_refused(text: str) -> None:
+    with pytest.raises(click.UsageError, match=r"--params has '.*', but is written KEY=VALUE"):
+        parsed(text)
