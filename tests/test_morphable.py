@@ -116,13 +116,74 @@ def test_a_mode_of_another_mesh_is_refused(tiny_ict: tuple[Path, list[Path]]) ->
     obj(modes[0], MEAN, faces=False)
     with pytest.raises(UserError, match=r"identity000.obj has 5 vertices instead of 6"):
         read_model(mean, modes)
+    whole = obj(modes[0], np.vstack([MEAN, [[0, 0, 0]]])).read_text()
+    read_model(mean, modes)
+    modes[0].write_text(whole.replace("f 2 3 5", "f 2/9 3/9 5/9"))
+    read_model(mean, modes)
+    for other in (whole.replace("f 2 3 5", "f 2 4 5"), whole.replace("f 2 3 5\n", "")):
+        modes[0].write_text(other)
+        with pytest.raises(UserError, match=r"identity000.obj has other faces than the mean"):
+            read_model(mean, modes)
 
 
-def test_a_mesh_with_broken_numbers_is_refused(tiny_ict: tuple[Path, list[Path]]) -> None:
+def test_a_mean_that_is_another_mesh_is_refused(tiny_ict: tuple[Path, list[Path]]) -> None:
     mean, modes = tiny_ict
-    mean.write_text("v 1 2 3\nv 1 two 3\n")
-    with pytest.raises(UserError, match="is not a Wavefront OBJ file"):
+    whole = mean.read_text()
+    obj(mean, MEAN[:4])
+    with pytest.raises(UserError, match=r"mesh.obj has 4 vertices and 3 faces, but .* least 5"):
         read_model(mean, modes)
+    mean.write_text(whole.replace("f 2 3 5\n", ""))
+    with pytest.raises(UserError, match=r"mesh.obj has 6 vertices and 2 faces, but .* 5 and 3"):
+        read_model(mean, modes)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("v 1 two 3", "v 1 2", "v 1 2 nan", "v inf 2 3"),
+        *("f 1 2 x", "f 1 2", "f ", "f 0 1 2", "f 1 2 6", "f -1 -2 -3", "f 1//2 2//2 /3"),
+    ],
+)
+@pytest.mark.parametrize("place", ["mean", "mode"])
+def test_a_line_that_is_not_understood_is_named(
+    tiny_ict: tuple[Path, list[Path]], line: str, place: str
+) -> None:
+    mean, modes = tiny_ict
+    path = mean if place == "mean" else obj(modes[0], np.vstack([MEAN, [[0, 0, 0]]]))
+    written = path.read_text().splitlines()
+    number = next(n for n, each in enumerate(written) if each[0] == line[0])
+    written[number] = line
+    path.write_text("\n".join(written))
+    with pytest.raises(UserError, match=rf"{path.name} has '{line}' in line {number + 1}, but a "):
+        read_model(mean, modes)
+
+
+def test_a_mesh_that_is_no_text_is_refused(tiny_ict: tuple[Path, list[Path]]) -> None:
+    mean, modes = tiny_ict
+    modes[0].write_bytes(b"v 1 2 3\xff")
+    with pytest.raises(UserError, match=r"identity000.obj is not a Wavefront OBJ file"):
+        read_model(mean, modes)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_mean_that_is_flat_is_refused(tmp_path: Path, axis: int) -> None:
+    mean = MEAN.copy()
+    mean[:, axis] = 7
+    with pytest.raises(UserError, match=r"has a mean face of .* but a face has width, height and"):
+        read_model(basel_h5(tmp_path / "model.h5", mean=mean.ravel()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pcaVariance": np.array([4, -1, 1.0])},
+        {"mean": MEAN.ravel() * np.nan},
+        {"pcaBasis": np.full((15, 3), np.inf)},
+    ],
+)
+def test_a_model_that_is_not_finite_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="is damaged: not all of its numbers are finite"):
+        read_model(basel_h5(tmp_path / "model.h5", **changes))
 
 
 @pytest.mark.parametrize(

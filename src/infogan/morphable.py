@@ -15,6 +15,7 @@ from infogan.errors import UserError
 # The vertices and polygons of the face come first in the light model's files (table in its
 # README); back of the head, neck, eyes, teeth and the like are left out, as in the Basel models.
 _ICT_VERTICES, _ICT_POLYGONS = 9409, 9230
+_FLAT = 1e-3  # the least depth of a face in relation to its height
 
 
 @dataclass(frozen=True)
@@ -62,48 +63,87 @@ def read_model(path: Path, modes: Sequence[Path] = ()) -> ShapeModel:
 # --- ICT Face Model Light ------------------------------------------------------------------------
 
 
+Line = tuple[int, str]  # of a file: its number, from 1, and its text
+
+
 def _read_ict(name: str, mean_path: Path, mode_paths: Sequence[Path]) -> ShapeModel:
     if not mode_paths:
         raise UserError(f"{mean_path} has no identity modes beside it: identity000.obj and on.")
-    mean = _vertices(mean_path)
-    modes = np.stack([_vertices(path, len(mean)) for path in mode_paths]) - mean
-    return _normalised(
-        name,
-        mean[:_ICT_VERTICES],
-        modes[:, :_ICT_VERTICES],
-        _triangles(mean_path),
-    )
-
-
-def _vertices(path: Path, expected: int | None = None) -> np.ndarray:
-    """The ``v x y z`` lines of a Wavefront OBJ file: float32 (V, 3)."""
-    try:
-        lines = path.read_text().splitlines()
-        found = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], float)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: the face model is not complete.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not a Wavefront OBJ file: {error}.") from None
-    least = expected or _ICT_VERTICES
-    if len(found) < least or (expected and len(found) != expected):
+    mean, faces = _read_obj(mean_path)
+    if len(mean) < _ICT_VERTICES or len(faces) < _ICT_POLYGONS:
         raise UserError(
-            f"{path} has {len(found):,} vertices instead of {least:,}: a damaged mesh."
+            f"{mean_path} has {len(mean):,} vertices and {len(faces):,} faces, but the ICT Face "
+            f"Model Light at least {_ICT_VERTICES:,} and {_ICT_POLYGONS:,}: it is another mesh, "
+            "or damaged."
         )
-    return found.astype(np.float32)
-
-
-def _triangles(path: Path) -> np.ndarray:
-    polygons = [
-        [int(corner.partition("/")[0]) - 1 for corner in line.split()[1:]]
-        for line in path.read_text().splitlines()
-        if line.startswith("f ")
-    ][:_ICT_POLYGONS]
+    polygons = _polygons(mean_path, faces)
+    modes = np.stack([_mode(path, len(mean), faces, polygons) for path in mode_paths]) - mean
     fans = [
         (polygon[0], polygon[i], polygon[i + 1])
         for polygon in polygons
         for i in range(1, len(polygon) - 1)
     ]
-    return np.array(fans, np.int64)
+    return _normalised(
+        mean_path, name, mean[:_ICT_VERTICES], modes[:, :_ICT_VERTICES], np.array(fans)
+    )
+
+
+def _mode(
+    path: Path, vertices: int, faces: list[Line], polygons: list[tuple[int, ...]]
+) -> np.ndarray:
+    """The vertices of a mode, which is the same mesh in another shape: float32 (V, 3)."""
+    found, own_faces = _read_obj(path)
+    if len(found) != vertices:
+        raise UserError(
+            f"{path} has {len(found):,} vertices instead of {vertices:,}: it is another mesh than "
+            "the mean, or damaged."
+        )
+    texts = [text for _, text in own_faces]
+    if texts and texts != [text for _, text in faces] and _polygons(path, own_faces) != polygons:
+        raise UserError(f"{path} has other faces than the mean: it is another mesh.")
+    return found
+
+
+def _read_obj(path: Path) -> tuple[np.ndarray, list[Line]]:
+    """Of a Wavefront OBJ file the ``v x y z`` lines, float32 (V, 3), and the ``f`` lines."""
+    try:
+        lines = list(enumerate(path.read_text().splitlines(), 1))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: the face model is not complete.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a Wavefront OBJ file, which is plain text.") from None
+    corners = [_corner(path, *line) for line in lines if line[1].startswith("v ")]
+    vertices = np.array(corners, np.float32).reshape(-1, 3)
+    return vertices, [line for line in lines if line[1].startswith("f ")]
+
+
+def _corner(path: Path, number: int, text: str) -> tuple[float, ...]:
+    try:
+        x, y, z = map(float, text.split()[1:4])
+        if not abs(x) + abs(y) + abs(z) < np.inf:
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f"{path} has {text!r} in line {number:,}, but a vertex is 'v' and three numbers."
+        ) from None
+    return x, y, z
+
+
+def _polygons(path: Path, faces: list[Line]) -> list[tuple[int, ...]]:
+    """The corners of the face's polygons, counted from 0."""
+    polygons = []
+    for number, text in faces[:_ICT_POLYGONS]:
+        try:
+            polygon = tuple(int(word.partition("/")[0]) - 1 for word in text.split()[1:])
+            if len(polygon) < 3 or min(polygon) < 0 or max(polygon) >= _ICT_VERTICES:
+                raise ValueError
+        except ValueError:
+            raise UserError(
+                f"{path} has {text!r} in line {number:,}, but a polygon of the face is 'f' and "
+                f"three or more vertices from 1 to {_ICT_VERTICES:,}."
+            ) from None
+        polygons.append(polygon)
+    return polygons
 
 
 # --- Basel Face Models ---------------------------------------------------------------------------
@@ -178,14 +218,23 @@ def _basel(
             f"{path} is damaged: mean {mean.shape}, basis {basis.shape}, {len(variance)} "
             f"variances and triangles {triangles.shape} do not fit together."
         )
-    modes = (basis * np.sqrt(variance)).T.reshape(len(variance), -1, 3)
-    return _normalised(name, mean.reshape(-1, 3), modes, triangles)
+    with np.errstate(invalid="ignore"):  # of negative variances, which are refused in the end
+        modes = (basis * np.sqrt(variance)).T.reshape(len(variance), -1, 3)
+    return _normalised(path, name, mean.reshape(-1, 3), modes, triangles)
 
 
 def _normalised(
-    name: str, mean: np.ndarray, modes: np.ndarray, triangles: np.ndarray
+    path: Path, name: str, mean: np.ndarray, modes: np.ndarray, triangles: np.ndarray
 ) -> ShapeModel:
+    if not (np.isfinite(mean).all() and np.isfinite(modes).all()):
+        raise UserError(f"{path} is damaged: not all of its numbers are finite.")
     low, high = mean.min(axis=0), mean.max(axis=0)
+    extent = high - low
+    if extent.min() <= _FLAT * extent.max():
+        raise UserError(
+            f"{path} has a mean face of {' x '.join(f'{length:g}' for length in extent)}, but a "
+            "face has width, height and depth."
+        )
     scale = 2 / (high[1] - low[1])
     return ShapeModel(
         name,
