@@ -68,7 +68,9 @@ def test_other_and_hidden_files_are_left_out(tmp_path: Path) -> None:
     assert names_of(tmp_path) == ["a/kept.png"]
 
 
-def test_links_that_leave_the_folder_are_left_out(tmp_path: Path) -> None:
+def test_links_that_leave_the_folder_are_rejected_and_those_to_folders_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     write(inside / "a" / "x.png")
     write(outside / "y.png")
@@ -77,9 +79,16 @@ def test_links_that_leave_the_folder_are_left_out(tmp_path: Path) -> None:
     (inside / "a" / "broken.png").symlink_to(outside / "z.png")
     (inside / "b").symlink_to(outside)
     (inside / "round").symlink_to(inside)
-    assert set(names_of(inside)) == {"a/x.png", "a/within.png"}
     (tmp_path / "link").symlink_to(inside)
-    assert set(names_of(tmp_path / "link")) == {"a/x.png", "a/within.png"}
+    for folder in (inside, tmp_path / "link"):
+        split = all_of(folder)
+        names = list(split.names or ())
+        assert set(names) == {"a/x.png", "a/within.png", "a/out.png"}
+        assert split.images[names.index("a/within.png")].shape == (1, 4, 6)
+        with pytest.raises(Rejected, match="is a link that leads out of the folder"):
+            split.images[names.index("a/out.png")]
+    for name in ("b", "round"):
+        assert f"{inside / name} is a link to a folder, and is left out" in caplog.text
 
 
 def test_images_are_in_an_order_without_meaning_that_new_images_do_not_change(

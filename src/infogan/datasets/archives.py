@@ -7,6 +7,7 @@ memory) are refused as a whole, since their other members are not to be trusted 
 
 import hashlib
 import itertools
+import logging
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ from typing import Self
 import numpy as np
 
 from infogan.errors import Rejected, UserError
+
+_logger = logging.getLogger(__name__)
 
 MEMBER_LIMIT = 64 << 20  # bytes of one image
 RATIO_LIMIT = 1000  # images, which are compressed already, do not shrink to a thousandth
@@ -273,7 +276,8 @@ def folder_members(root: Path, names: Sequence[str]) -> FolderMembers:
 def files_in(root: Path) -> Iterator[str]:
     """Relative paths, in POSIX form, of the files in a folder and its sub-folders.
 
-    Hidden ones are left out, and folders that are links, which could lead round in circles.
+    Hidden ones are left out, and folders that are links, which could lead round in circles; the
+    log says so.
     """
 
     def refuse(error: OSError) -> None:
@@ -281,6 +285,9 @@ def files_in(root: Path) -> Iterator[str]:
 
     for folder, below, files in os.walk(root, onerror=refuse):
         below[:] = [name for name in below if not name.startswith(".")]
+        for name in below:
+            if Path(folder, name).is_symlink():
+                _logger.warning("%s is a link to a folder, and is left out.", Path(folder, name))
         for name in files:
             path = Path(folder, name)
             if not name.startswith(".") and path.is_file():

@@ -1,15 +1,17 @@
 """A person's own images: any tree of image files."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from infogan.datasets.archives import files_in, folder_members
+from infogan.datasets.archives import FolderMembers, files_in, folder_members
 from infogan.datasets.decoding import Decoded
 from infogan.datasets.raw import RawDataset, brought
 from infogan.datasets.values import RawImages, RawSplit
-from infogan.errors import UserError
+from infogan.errors import Rejected, UserError
 from infogan.options import Source
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -29,12 +31,29 @@ class ImageFolder(RawDataset):
         names = sorted(_images_in(root), key=lambda name: hashlib.sha256(_bytes(name)).digest())
         members = folder_members(root, names)
         split = RawSplit(
-            Decoded(members),
+            Decoded(_Inside(members)),
             _labels(names),
             names=[_bytes(name).decode(errors="replace") for name in names],
         )
         opened = {"path": source.path or str(folder), "images": members.extent()}
         return RawImages({"all": split}, origin=opened, stamp=members.stamp())
+
+
+@dataclass(frozen=True)
+class _Inside(Sequence[bytes]):
+    """The contents of a folder's files; a link that leads out of it is rejected."""
+
+    members: FolderMembers
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, number: int) -> bytes:  # type: ignore[override]
+        root = self.members.path
+        path = root / self.members.names[number]
+        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            raise Rejected("is a link that leads out of the folder")
+        return self.members[number]
 
 
 def _images_in(root: Path) -> list[str]:
@@ -43,13 +62,10 @@ def _images_in(root: Path) -> list[str]:
     if not root.is_dir():
         state = "is a file" if root.exists() else "does not exist"
         raise UserError(f"{root} {state}, but source.path must be {wanted}.")
-    inside = root.resolve()
     names = [
         name
         for name in files_in(root)
-        if PurePosixPath(name).suffix.lower() in SUFFIXES
-        and "__MACOSX" not in name.split("/")
-        and (not (root / name).is_symlink() or (root / name).resolve().is_relative_to(inside))
+        if PurePosixPath(name).suffix.lower() in SUFFIXES and "__MACOSX" not in name.split("/")
     ]
     if not names:
         raise UserError(f"{root} holds no image, but must be {wanted}.")
