@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-# Ranges from which the parameters of a chair are drawn, uniformly; lengths in half-cubes.
+# Ranges from which the parameters of a chair are drawn, uniformly; lengths in half-cubes. The
+# largest chair just fits into the picture from every side.
 _RANGES = {
     "width": (0.5, 1.1),  # of the seat
     "depth": (0.55, 0.9),
@@ -21,7 +22,6 @@ _RANGES = {
     "leg": (0.05, 0.12),
     "lean": (0.0, 0.25),  # how far the back's upper edge stands behind its lower one
 }
-_SCALE = 1.0  # the largest chair just fits into the picture from every side
 AZIMUTHS, ELEVATIONS = 31, (20, 30)  # degrees of elevation; azimuths evenly around the chair
 
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
@@ -55,7 +55,7 @@ class Chair:
         corners = np.concatenate([*straight, *back])
         low = corners.min(axis=(0, 1))
         high = corners.max(axis=(0, 1))
-        return np.asarray((corners - (low + high) / 2) * _SCALE, np.float32)
+        return np.asarray(corners - (low + high) / 2, np.float32)
 
     def _boxes(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Seat, legs and arms: lower and upper corner of each."""
