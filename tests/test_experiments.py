@@ -40,6 +40,7 @@ SETTINGS = {
     ("base", "chairs"): (2e-4, 1e-3, 1, 10),
     ("width", "chairs"): (2e-4, 1e-3, 2, 0.05),
     ("procedural", "chairs"): (2e-4, 1e-3, 1, 10),
+    ("procedural_width", "chairs"): (2e-4, 1e-3, 2, 0.05),
 }
 
 
@@ -126,3 +127,9 @@ def test_a_folder_has_networks_for_every_size(size: int) -> None:
     data = parameters(environment, "folder")["data"]
     assert data["shape"][1:] == [size, size]
     assert f"resize {size}x{size}" in data["transforms"]
+
+
+def test_procedural_width_is_procedural_and_width_in_one() -> None:
+    both = parameters("procedural_width", "chairs")
+    procedural, width = parameters("procedural", "chairs"), parameters("width", "chairs")
+    assert both == {**procedural, "training": width["training"]}
