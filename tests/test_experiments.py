@@ -133,3 +133,10 @@ def test_procedural_width_is_procedural_and_width_in_one() -> None:
     both = parameters("procedural_width", "chairs")
     procedural, width = parameters("procedural", "chairs"), parameters("width", "chairs")
     assert both == {**procedural, "training": width["training"]}
+
+
+def test_what_an_environment_writes_is_not_for_git() -> None:
+    ignored = (CONF.parent / "data" / ".gitignore").read_text().splitlines()
+    for path in CONF.glob("*/globals.yml"):
+        root = yaml.safe_load(path.read_text())["data_root"].removeprefix("data")
+        assert not root or f"{root}/" in ignored
