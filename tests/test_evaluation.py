@@ -1,13 +1,18 @@
 """Q as a classifier, and traversals: against brute force, and by their own laws."""
 
 import itertools
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
+from infogan import evaluation
 from infogan.codes import Categorical, LatentSpace, Uniform
 from infogan.evaluation import (
     UNMATCHED,
@@ -256,6 +261,65 @@ def test_k_means_of_one_seed_is_the_same() -> None:
     again = cluster_pixels(images[:40], images[40:], 5, 1, seed=3)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> np.ndarray:
+    """A memory map of 4,000 images in three clouds of grey, 2 MB as floats."""
+    random = np.random.default_rng(0)
+    level = 80 * random.integers(0, 3, (4000, 1, 1, 1))
+    images = (level + random.integers(0, 50, (4000, 2, 8, 8))).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    return np.asanyarray(np.load(tmp_path / "images.npy", mmap_mode="r"))
+
+
+def test_k_means_is_that_of_scikit_learn_on_all_images_that_fit(many: np.ndarray) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (2500, 1, 3, 3), np.uint8)
+    for images in (many, random):
+        train, test = cluster_pixels(images[:2300], images[2300:], 4, 2, seed=5)
+        flat = images.reshape(len(images), -1).astype(np.float32) / 255
+        oracle = KMeans(4, n_init=2, random_state=5).fit(flat[:2300])
+        np.testing.assert_array_equal(train, oracle.labels_)
+        np.testing.assert_array_equal(test, oracle.predict(flat[2300:]))
+
+
+def test_all_of_mnist_is_fitted_on() -> None:
+    assert evaluation.KMEANS_VALUES >= 60_000 * 28 * 28
+
+
+def test_k_means_of_more_images_than_fit_is_fitted_on_a_sample(
+    many: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "KMEANS_VALUES", 300 * 128)
+    fitted = []
+    fit = KMeans.fit
+    monkeypatch.setattr(KMeans, "fit", lambda self, X: fit(self, fitted.append(X.copy()) or X))
+    before = many[:10].copy()
+    train, test = cluster_pixels(many[:3500], many[3500:], 3, 1, seed=0)
+    grey = many.mean(axis=(1, 2, 3)) // 80
+    assert adjusted_rand_score(grey, np.concatenate([train, test])) == 1
+    assert fitted[0].shape == (300, 128)
+    assert set(np.unique(fitted[0].mean(axis=1) * 255 // 80)) == {0, 1, 2}
+    np.testing.assert_array_equal(many[:10], before)
+
+    again, _ = cluster_pixels(many[:3500], many[3500:], 3, 1, seed=0)
+    np.testing.assert_array_equal(again, train)
+    cluster_pixels(many[:3500], many[3500:], 3, 1, seed=1)
+    assert np.array_equal(fitted[1], fitted[0])
+    assert not np.array_equal(fitted[2], fitted[0])
+
+
+def test_k_means_never_holds_all_images_as_floats(
+    many: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "KMEANS_VALUES", 300 * 128)
+    monkeypatch.setattr(evaluation, "_KMEANS_CHUNK", 100)
+    cluster_pixels(many[:350], many[350:400], 3, 1, seed=0)  # imports are none of it
+    tracemalloc.start()
+    cluster_pixels(many[:3500], many[3500:], 3, 1, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * many.size / 2
 
 
 # --- Traversals ----------------------------------------------------------------------------------

@@ -26,6 +26,10 @@ from infogan.networks import Discriminator, Generator, to_pixels, to_uint8
 
 _FACTOR_BINS, _PERMUTATIONS = 10, 100
 
+# Pixel values that k-means is fitted on, at most: 200 MB as floats. MNIST's 60,000 images are all.
+KMEANS_VALUES = 50_000_000
+_KMEANS_CHUNK = 1000  # images
+
 UNMATCHED = -1  # the class of a category that a one-to-one matching leaves over
 
 
@@ -183,12 +187,34 @@ def judge(assignment: Assignment, categories: int, classes: int) -> dict[str, fl
 def cluster_pixels(
     train: np.ndarray, test: np.ndarray, clusters: int, restarts: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """k-means on raw pixels, fitted on ``train``: cluster of each image of both sets."""
-    flat = [
-        np.asarray(images, np.float32).reshape(len(images), -1) / 255 for images in (train, test)
-    ]
-    kmeans = KMeans(clusters, n_init=restarts, random_state=seed).fit(flat[0])
-    return kmeans.labels_, kmeans.predict(flat[1])
+    """k-means on raw pixels, fitted on ``train``: cluster of each image of both sets.
+
+    Where ``train`` has more pixel values than memory should hold as floats, on a random sample of
+    its images. Either set may be a memory map, of which a chunk is read at a time.
+    """
+    limit = max(KMEANS_VALUES // train[0].size, clusters)
+    chosen = np.arange(len(train))
+    if len(train) > limit:
+        chosen = np.random.default_rng(seed).choice(len(train), limit, replace=False)
+        chosen.sort()  # reads forwards
+    sample = np.empty((len(chosen), train[0].size), np.float32)
+    for start in range(0, len(chosen), _KMEANS_CHUNK):
+        rows = chosen[start : start + _KMEANS_CHUNK]
+        sample[start : start + len(rows)] = _flat(train[rows])
+    # Centred in place, since nobody else needs the sample.
+    kmeans = KMeans(clusters, n_init=restarts, random_state=seed, copy_x=False).fit(sample)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        starts = range(0, len(images), _KMEANS_CHUNK)
+        chunks = [images[start : start + _KMEANS_CHUNK] for start in starts]
+        return np.concatenate([kmeans.predict(_flat(chunk)) for chunk in chunks])
+
+    return predict(train), predict(test)
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    """Pixels in [0, 1], float32 (n, C * H * W)."""
+    return np.asarray(images, np.float32).reshape(len(images), -1) / 255
 
 
 # --- Codes against known factors -----------------------------------------------------------------
