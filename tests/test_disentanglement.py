@@ -275,7 +275,9 @@ def test_information_of_an_independent_table_is_zero_and_not_below() -> None:
 def test_the_baseline_is_what_independence_looks_like() -> None:
     random = np.random.default_rng(0)
     a, b = random.integers(0, 10, COUNT), random.integers(0, 20, COUNT)
-    mean, percentile = permutation_information(a, b, 200, rng=1)
+    null = permutation_information([a], b, 200, rng=1)
+    assert null.shape == (200, 1)
+    mean, percentile = null.mean(), np.percentile(null, 95)
     assert mean == pytest.approx(9 * 19 / (2 * COUNT), rel=0.05)  # Miller 1955
     assert mean < percentile < 1.5 * mean
     assert mutual_information(a, b) < 1.5 * mean
@@ -283,12 +285,21 @@ def test_the_baseline_is_what_independence_looks_like() -> None:
     assert 0.01 < np.mean(above) < 0.1
 
 
+def test_every_code_is_shuffled_in_the_same_way() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.integers(0, 4, 300), random.integers(0, 5, 300)
+    null = permutation_information([a, 3 - a, random.integers(0, 4, 300)], b, 50, rng=0)
+    np.testing.assert_allclose(null[:, 0], null[:, 1])
+    assert not np.allclose(null[:, 0], null[:, 2])
+
+
 def test_a_code_that_knows_something_is_above_the_baseline() -> None:
     random = np.random.default_rng(0)
     a = random.integers(0, 5, 500)
     b = np.where(random.uniform(size=500) < 0.3, a, random.integers(0, 5, 500))
-    assert mutual_information(a, b) > permutation_information(a, b, 100, rng=0)[1]
-    assert permutation_information(a, b, 20, rng=3) == permutation_information(a, b, 20, rng=3)
+    assert mutual_information(a, b) > permutation_information([a], b, 100, rng=0).max()
+    first = permutation_information([a], b, 20, rng=3)
+    np.testing.assert_array_equal(permutation_information([a], b, 20, rng=3), first)
 
 
 # --- MIG -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from infogan import evaluation
 from infogan.codes import Categorical, LatentSpace, Uniform
 from infogan.evaluation import (
     UNMATCHED,
+    associations,
     category_probabilities,
     cluster_pixels,
     contingency,
@@ -320,6 +321,40 @@ def test_k_means_never_holds_all_images_as_floats(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * many.size / 2
+
+
+# --- Codes against known factors -----------------------------------------------------------------
+
+
+def test_the_best_of_codes_that_know_nothing_rarely_passes_for_knowledge() -> None:
+    random = np.random.default_rng(0)
+    codes = {f"c{i}": random.integers(0, 3, 120) for i in range(10)}
+    factors = random.integers(0, 2, (120, 60))
+    known = [(f"f{i}", "binary") for i in range(60)]
+    table = associations({}, codes, factors, known, seed=0)["categorical"]
+    values, chance = np.array(table["values"]), np.array(table["chance"])
+    best, of_best = values.max(axis=0), np.array(table["chance_of_best"])
+    assert values.shape == chance.shape == (10, 60)
+    assert 0.02 < np.mean(values > chance) < 0.09
+    assert np.mean(best > of_best) < 0.15
+    assert np.mean(best > chance.max(axis=0)) > 0.15  # each code's own threshold is too low
+    assert (of_best > chance.max(axis=0)).all()
+
+
+def test_the_threshold_of_the_best_of_one_code_is_its_own() -> None:
+    random = np.random.default_rng(0)
+    code, factors = {"c1": random.integers(0, 3, 120)}, random.integers(0, 2, (120, 5))
+    known = [(f"f{i}", "binary") for i in range(5)]
+    table = associations({}, code, factors, known, seed=0)["categorical"]
+    assert table["chance"] == [table["chance_of_best"]]
+
+
+def test_without_categorical_codes_their_part_of_the_table_is_empty() -> None:
+    means = {"c1": np.random.default_rng(0).normal(size=50)}
+    table = associations(means, {}, means["c1"][:, None], [("x", "linear")], seed=0)
+    assert np.array(table["categorical"]["values"]).size == 0
+    assert np.array(table["categorical"]["chance"]).size == 0
+    assert table["continuous"]["values"] == [[pytest.approx(1)]]
 
 
 # --- Traversals ----------------------------------------------------------------------------------

@@ -230,8 +230,11 @@ def associations(
     """How far each code goes with each factor, (N, F), of the given names and kinds.
 
     ``continuous``: absolute rank correlation, for a factor that wraps a circular one, (d, F).
-    ``categorical``: mutual information in nats, (L, F), of factors in at most ten bins; ``chance``
-    is the 95th percentile under permutation, ``entropy`` that of the binned factor, (F,).
+    ``categorical``: mutual information in nats, (L, F), of factors in at most ten bins. Beyond
+    chance is a code whose information exceeds ``chance``, (L, F), the 95th percentile of its own
+    where factors are shuffled; the best code of a factor, chosen among L, must exceed
+    ``chance_of_best``, (F,), the 95th percentile of the largest of all codes. ``entropy``, (F,),
+    is that of the binned factor.
     """
     random = np.random.default_rng(seed)
     names, kinds = [name for name, _ in known], [kind for _, kind in known]
@@ -244,6 +247,8 @@ def associations(
 
     binned = [discretise(factors[:, place], _FACTOR_BINS) for place in range(len(names))]
     places = range(len(names))
+    codes = list(categories.values())
+    null = [permutation_information(codes, each, _PERMUTATIONS, random) for each in binned]
     return {
         "factors": names,
         "entropy": [mutual_information(each, each) for each in binned],
@@ -253,16 +258,10 @@ def associations(
         },
         "categorical": {
             "codes": list(categories),
-            "values": [
-                [mutual_information(code, binned[place]) for place in places]
-                for code in categories.values()
-            ],
-            "chance": [
-                [
-                    permutation_information(code, binned[place], _PERMUTATIONS, random)[1]
-                    for place in places
-                ]
-                for code in categories.values()
+            "values": [[mutual_information(code, each) for each in binned] for code in codes],
+            "chance": np.transpose([np.percentile(each, 95, axis=0) for each in null]).tolist(),
+            "chance_of_best": [
+                float(np.percentile(each.max(axis=1, initial=0), 95)) for each in null
             ],
         },
     }

@@ -154,7 +154,8 @@ def test_codes_are_compared_with_the_factors_of_held_out_images(
     factors = arrays(known)
     x, turn, _ = factors["test"].T
     means = {"c2": -(x.astype(float) ** 3), "c3": np.cos(np.radians(turn.astype(float)))}
-    categories = {"c1": np.digitize(x, [-0.3, 0.3])}
+    nothing = np.random.default_rng(0).integers(0, 3, len(x))
+    categories = {"c1": np.digitize(x, [-0.3, 0.3]), "c4": nothing}
     monkeypatch.setattr(library, "read_codes", lambda *_: (means, categories))
     card = CARD | {"factors": KNOWN}
     numbers, table = nodes.explain(weigh(model), IMAGES, factors, card, model, EVALUATION)
@@ -171,7 +172,8 @@ def test_codes_are_compared_with_the_factors_of_held_out_images(
     assert {"mig", "dci_disentanglement", "sap", "factor_vae", "beta_vae"} <= numbers.keys()
     assert table["factors"] == ["x", "turn", "y"]
     assert np.array(table["continuous"]["values"]).shape == (2, 3)
-    assert np.array(table["categorical"]["chance"]).shape == (1, 3)
+    assert np.array(table["categorical"]["chance"]).shape == (2, 3)
+    assert numbers["information_chance.x"] == table["categorical"]["chance_of_best"][0]
     assert table["entropy"][0] == pytest.approx(np.log(10))  # ten bins of five
 
 

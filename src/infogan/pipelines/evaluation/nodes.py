@@ -188,7 +188,8 @@ def explain(
     """What each code has captured of the known factors of held-out images, and the whole table.
 
     Continuous codes: absolute rank correlation of Q's mean with each factor. Categorical codes:
-    information of argmax Q(c|x) about each factor, in nats, beside what chance gives. Where the
+    information of argmax Q(c|x) about each factor, in nats, beside what chance gives the best of
+    as many codes. Where the
     factors are independent causes, not attributes, the scores of disentanglement, too.
     """
     from infogan.codes import LatentSpace
@@ -318,8 +319,7 @@ def _largest(table: Mapping[str, Any]) -> dict[str, float]:
         for place, factor in enumerate(table["factors"]):
             numbers[f"{kind}.{factor}"] = float(values[:, place].max())
             if part == "categorical":
-                chance = np.array(table[part]["chance"])[:, place].max()
-                numbers[f"information_chance.{factor}"] = float(chance)
+                numbers[f"information_chance.{factor}"] = table[part]["chance_of_best"][place]
             else:
                 for code, row in zip(table[part]["codes"], values, strict=True):
                     numbers[f"correlation.{code}.{factor}"] = float(row[place])
