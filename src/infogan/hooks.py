@@ -135,20 +135,21 @@ _ARTIFACTS = ("history", "baseline_history", "metrics", "figures", "report")
 
 
 class Tracking:
-    """One MLflow run per `kedro run` that trains, evaluates or reports one dataset.
+    """One MLflow run for each dataset that a `kedro run` trains, evaluates or reports.
 
     Evaluation and reporting of their own add to the run that trained the model; an interrupted
-    training goes on in the run it began.
+    training goes on in the run it began. Nodes of several datasets take turns; the tracker in use
+    is that of the node at work.
     """
 
     def __init__(self) -> None:
         self._settings: dict[str, Any] = {}
         self._project = Path()
         self._environment = ""
-        self._pipeline_datasets: list[str] = []
         self._catalog: CatalogProtocol | None = None
-        self._trains = False
-        self._opened = False
+        self._trains: set[str] = set()
+        self._left: dict[str, set[str]] = {}  # nodes that have not run yet, by dataset
+        self._trackers: dict[str, tracking.Tracker] = {}  # by dataset, once opened
         atexit.register(self._end, "KILLED")  # reached with an open run only when interrupted
 
     @hook_impl
@@ -161,31 +162,39 @@ class Tracking:
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Nothing is opened before the first node that is worth it."""
-        self._pipeline_datasets = _datasets(pipeline)
         # Whether a run is continued is seen at the training, whatever else could come first.
-        self._trains = any("training" in node.tags for node in pipeline.nodes)
+        self._trains = {_dataset(node) for node in pipeline.nodes if "training" in node.tags}
+        self._left = {}
+        for node in pipeline.nodes:
+            self._left.setdefault(_dataset(node), set()).add(node.name)
         self._catalog = catalog
-        self._opened = False
+        self._trackers = {}
         tracking.activate(tracking.Tracker())
 
     @hook_impl
     def before_node_run(
         self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]
     ) -> None:
-        """Open the run at the first tracked node; log the parameters of each."""
+        """Open the run at its dataset's first tracked node; log the parameters of each."""
+        dataset = _dataset(node)
+        tracking.activate(self._trackers.get(dataset, tracking.Tracker()))
         on = self._settings.get("enabled") and os.environ.get(SWITCH, "1") != "0"
         if not on or not node.tags & set(self._settings["stages"]):
             return
-        if not self._opened:
-            if self._trains and "training" not in node.tags:
+        if dataset not in self._trackers:
+            if dataset in self._trains and "training" not in node.tags:
                 return
-            self._opened = True
             self._open(node, catalog, inputs)
         params: dict[str, Any] = {}
         for name, value in inputs.items():
             if isinstance(value, Options):
                 params |= flatten(value, name.rpartition(".")[2])
         tracking.current().log_params(params)
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """What is left to do of its dataset."""
+        self._left[_dataset(node)].discard(node.name)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -217,14 +226,14 @@ class Tracking:
         self._end("FAILED")
 
     def _open(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
-        dataset = node.namespace or "infogan"
+        dataset = _dataset(node)
         identity, resume = None, None
         sidecar: Path | None = None
         if f"{dataset}.checkpoints" in inputs:
             sidecar = inputs[f"{dataset}.checkpoints"] / "mlflow_run.json"
             identity = _identity(dataset, inputs)
             resume = _interrupted_run(sidecar, identity)
-        elif len(self._pipeline_datasets) == 1 and catalog.exists(f"{dataset}.record"):
+        elif catalog.exists(f"{dataset}.record"):
             resume = catalog.load(f"{dataset}.record")["mlflow_run_id"]
 
         uri = os.environ.get(URI_VARIABLE)
@@ -235,13 +244,14 @@ class Tracking:
         experiment = self._settings["experiment"].format(dataset=dataset)
         name = f"{dataset} {self._environment} seed {_seed(inputs)}"
         tracker = tracking.open_run(uri, artifacts, experiment, name, resume)
+        self._trackers[dataset] = tracker
         tracking.activate(tracker)
         if sidecar and tracker.run_id:
             with atomic(sidecar) as temporary:
                 temporary.write_text(
                     json.dumps({"fingerprint": identity, "run_id": tracker.run_id})
                 )
-        card = inputs.get(f"{dataset}.card")
+        card = catalog.load(f"{dataset}.card") if catalog.exists(f"{dataset}.card") else {}
         commit, _, dirty = tracking.commit().partition("+")
         if tracker.run_id == resume and not sidecar:
             # The commit of a run is that of its training; what is added later may be of another.
@@ -260,14 +270,23 @@ class Tracking:
         )
         if tracker.run_id:
             _logger.info(
-                "MLflow run %s (%s)",
+                "%s: MLflow run %s (%s)",
+                dataset,
                 tracker.run_id,
                 "resumed" if tracker.run_id == resume else "new",
             )
 
     def _end(self, status: str) -> None:
-        tracking.current().end(status)
+        """``status`` is of the dataset at work; the others are done, or broken off with it."""
+        for dataset, tracker in self._trackers.items():
+            others = "KILLED" if self._left[dataset] else "FINISHED"
+            tracker.end(status if tracker is tracking.current() else others)
+        self._trackers = {}
         tracking.activate(tracking.Tracker())
+
+
+def _dataset(node: Node) -> str:
+    return node.namespace or "infogan"
 
 
 def _data_tags(card: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import yaml
 from kedro_project import Project
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from PIL import Image
 from scipy.io import savemat
 
@@ -69,14 +71,34 @@ def picture(number: int, size: tuple[int, int], kind: str = "JPEG") -> bytes:
     return content.getvalue()
 
 
-def test_svhn_runs_on_a_sample_and_says_so(project: Project) -> None:
-    random = np.random.default_rng(0)
-    content = io.BytesIO()
-    digits = random.integers(1, 11, (640, 1))
-    pixels = random.integers(0, 256, (32, 32, 3, 640), dtype=np.uint8)
-    savemat(content, {"X": pixels, "y": digits.astype(np.uint8)})
-    pin(project, "svhn", {"test_32x32_first640.mat": content.getvalue()})
+def tracked_runs(project: Project) -> dict[str, Run]:
+    """By dataset, each of which has one."""
+    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    found = {}
+    for experiment in store.search_experiments():
+        runs = store.search_runs([experiment.experiment_id])
+        if runs:
+            (found[experiment.name.removeprefix("smoke-")],) = runs
+    return found
 
+
+@pytest.fixture
+def digits_of_svhn() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 11, (640, 1))
+
+
+@pytest.fixture
+def svhn(project: Project, digits_of_svhn: np.ndarray) -> Project:
+    """A mirror with a sample of SVHN in the true format."""
+    content = io.BytesIO()
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3, 640), dtype=np.uint8)
+    savemat(content, {"X": pixels, "y": digits_of_svhn.astype(np.uint8)})
+    pin(project, "svhn", {"test_32x32_first640.mat": content.getvalue()})
+    return project
+
+
+def test_svhn_runs_on_a_sample_and_says_so(svhn: Project, digits_of_svhn: np.ndarray) -> None:
+    project = svhn
     metrics = finished(project, "svhn")
     assert metrics["partial.images"] == 640
     assert metrics["partial.of"] == 73257 + 26032
@@ -90,7 +112,39 @@ def test_svhn_runs_on_a_sample_and_says_so(project: Project) -> None:
     assert "Partial: 640 of 99,289 images" in report
     assert "640 of 99,289 images" in report
     labels = np.load(project.data("05_model_input/svhn/train_labels.npy"))
-    np.testing.assert_array_equal(labels, digits[:400, 0] % 10)
+    np.testing.assert_array_equal(labels, digits_of_svhn[:400, 0] % 10)
+
+    del project.variables["INFOGAN_TRACKING"]
+    done = project.run("--pipelines=svhn.reporting")  # the first that is tracked
+    assert done.returncode == 0, done.stderr
+    assert tracked_runs(project)["svhn"].data.tags["partial"] == "640 of 99289"
+
+
+def test_two_datasets_in_one_command_have_a_tracked_run_each(svhn: Project) -> None:
+    del svhn.variables["INFOGAN_TRACKING"]
+    done = svhn.run("--pipelines=digits,svhn")
+    assert done.returncode == 0, done.stderr
+    runs = tracked_runs(svhn)
+    assert set(runs) == {"digits", "svhn"}
+    for dataset, run in runs.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["dataset"] == dataset
+        report = svhn.data("08_reporting", dataset)
+        metrics = json.loads((report / "metrics.json").read_text())
+        logged = {name: value for name, value in run.data.metrics.items() if "eval/" in name}
+        assert logged == {f"eval/{name}": pytest.approx(each) for name, each in metrics.items()}
+        record = svhn.data("06_models", dataset, "infogan_record.json")
+        assert json.loads(record.read_text())["mlflow_run_id"] == run.info.run_id
+    assert runs["svhn"].data.tags["partial"] == "640 of 99289"
+    assert "partial" not in runs["digits"].data.tags
+    assert runs["digits"].data.params["model.codes"].startswith("c1 categorical 10, c2 uniform")
+    assert runs["svhn"].data.params["model.codes"].startswith("c1 categorical 10, c2 categorical")
+
+    again = svhn.run("--pipelines=digits.reporting,svhn.evaluation")
+    assert again.returncode == 0, again.stderr
+    after = tracked_runs(svhn)
+    assert "git_commit_reporting" in after["digits"].data.tags
+    assert "git_commit_evaluation" in after["svhn"].data.tags
 
 
 def test_celeba_runs_on_a_sample_and_compares_codes_with_attributes(project: Project) -> None:
