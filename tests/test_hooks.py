@@ -30,6 +30,7 @@ class Remembering(tracking.Tracker):
 
 
 CARD = {
+    "source": {"model": "Some Face Model"},
     "splits": {"train": {"sha256": "abc"}},
     "partial": {"images": 3, "of": 9},
 }
@@ -116,5 +117,6 @@ def test_whichever_node_opens_a_run_its_tags_say_what_it_was_made_from(runs: Run
     Command("a").begin("a")
     tags = runs["a"].tags
     assert tags["dataset"] == "a"
+    assert tags["data"] == "a (Some Face Model)"
     assert tags["partial"] == "3 of 9"
     assert tags["data_sha256"] == "abc"

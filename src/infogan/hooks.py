@@ -120,7 +120,8 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
     """The last lines of a run: what was found, and where to look."""
     report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
     run_id = catalog.load(f"{dataset}.record")["mlflow_run_id"]
-    click.echo(f"\n{dataset}: what was found")
+    name = _data_name(dataset, catalog.load(f"{dataset}.card"))
+    click.echo(f"\n{name}: what was found")
     for sentence in findings(catalog.load(f"{dataset}.metrics")):
         click.echo(f"  {sentence}")
     click.echo(f"Report:  {report}")
@@ -265,13 +266,13 @@ class Tracking:
                 "git_dirty": str(bool(dirty)).lower(),
                 "mlflow.source.name": f"kedro run --pipelines={dataset}",
                 "mlflow.source.git.commit": commit,
-                **(_data_tags(card) if card else {}),
+                **(_data_tags(dataset, card) if card else {}),
             }
         )
         if tracker.run_id:
             _logger.info(
                 "%s: MLflow run %s (%s)",
-                dataset,
+                _data_name(dataset, card),
                 tracker.run_id,
                 "resumed" if tracker.run_id == resume else "new",
             )
@@ -289,9 +290,18 @@ def _dataset(node: Node) -> str:
     return node.namespace or "infogan"
 
 
-def _data_tags(card: dict[str, Any]) -> dict[str, str]:
+def _data_name(dataset: str, card: dict[str, Any]) -> str:
+    """The dataset, with the model it was rendered from if there is one."""
+    model = card.get("source", {}).get("model")
+    return f"{dataset} ({model})" if model else dataset
+
+
+def _data_tags(dataset: str, card: dict[str, Any]) -> dict[str, str]:
     """What a run was made from; of a part of a data set, how large a part."""
-    tags = {"data_sha256": card["splits"]["train"]["sha256"]}
+    tags = {
+        "data": _data_name(dataset, card),
+        "data_sha256": card["splits"]["train"]["sha256"],
+    }
     if "partial" in card:
         tags["partial"] = f"{card['partial']['images']} of {card['partial']['of']}"
     return tags

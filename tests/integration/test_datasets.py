@@ -31,7 +31,10 @@ def finished(project: Project, dataset: str, *arguments: str) -> dict[str, float
     """The metrics of a whole run, whose other results are there, too."""
     done = project.run(f"--pipelines={dataset}", *arguments)
     assert done.returncode == 0, done.stderr
-    assert "what was found" in done.stdout
+    model = card(project, dataset)["source"].get("model")
+    name = f"{dataset} ({model})" if model else dataset
+    assert f"\n{name}: what was found\n" in done.stdout
+    assert "INFOGAN_TRACKING" in project.variables or f"{name}: MLflow run " in done.stderr
     report = project.data("08_reporting", dataset)
     assert (report / "report.html").stat().st_size > 0
     assert {"mutual_information.png", "traversal_c1.png", "samples.png"} <= {
@@ -196,7 +199,9 @@ def test_faces_run_from_a_model_that_a_person_brings(project: Project) -> None:
         file["shape/model/pcaVariance"] = np.full(3, 1e-3)
         file["shape/representer/cells"] = triangles.T
 
+    del project.variables["INFOGAN_TRACKING"]
     metrics = finished(project, "faces", f"--params=faces.source.path={path}")
+    assert tracked_runs(project)["faces"].data.tags["data"] == "faces (Basel Face Model)"
     for factor in ("azimuth", "elevation", "light", "width"):
         assert 0 <= metrics[f"correlation.{factor}"] <= 1
         each = [metrics[f"correlation.c{i}.{factor}"] for i in range(1, 6)]
