@@ -405,22 +405,6 @@ def test_sap_of_classes_is_a_gap_of_balanced_accuracies(classes: int) -> None:
     assert 1 - 1 / classes - 0.05 < sap(np.exp(factors), factors) < 1 - 1 / classes
 
 
-def test_one_class_against_the_rest_has_no_threshold_for_the_classes_between() -> None:
-    factors = binned(uniform(2, 0))
-    assert sap(factors, factors) > 0.85
-    assert sap(factors, factors, "svm") < 0.5
-    pairs = binned(uniform(2, 0), 2)
-    assert sap(pairs, pairs, "svm") == pytest.approx(sap(pairs, pairs))
-
-
-def test_the_scale_of_a_code_does_not_matter_to_an_svm() -> None:
-    factors = binned(uniform(2, 0), 3)
-    codes = factors + 0.2 * uniform(2, 1)
-    expected = sap(codes, factors, "svm")
-    assert expected > 0.3
-    assert sap(1e-4 * codes + 1e-3, factors, "svm") == pytest.approx(expected, abs=0.01)
-
-
 # --- Scores that hold one factor fixed -----------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ may be an integer; a generator is drawn from, so its state moves on.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from scipy.stats import rankdata
@@ -17,7 +16,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 Random = np.random.Generator | int
@@ -282,32 +280,25 @@ def dci(
 
 # --- Predictability by a single code -------------------------------------------------------------
 
-SapClassifier = Literal["thresholds", "svm"]
 
-
-def _balanced_accuracy(code: np.ndarray, factor: np.ndarray, classifier: SapClassifier) -> float:
+def _balanced_accuracy(code: np.ndarray, factor: np.ndarray) -> float:
     """Balanced accuracy of telling a factor's K classes by one code: (N,), (N,) -> [0, 1]."""
-    column = ((code - code.mean()) / code.std())[:, None]  # the penalty of an SVM has a scale
-    if classifier == "svm":
-        model = LinearSVC(C=0.01, class_weight="balanced", dual=False)
-    else:
-        leaves = len(np.unique(factor))
-        model = DecisionTreeClassifier(
-            max_leaf_nodes=leaves, class_weight="balanced", random_state=0
-        )
-    return float(balanced_accuracy_score(factor, model.fit(column, factor).predict(column)))
+    leaves = len(np.unique(factor))
+    tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=0)
+    predicted = tree.fit(code[:, None], factor).predict(code[:, None])
+    return float(balanced_accuracy_score(factor, predicted))
 
 
-def sap(codes: np.ndarray, factors: np.ndarray, classifier: SapClassifier = "thresholds") -> float:
+def sap(codes: np.ndarray, factors: np.ndarray) -> float:
     """Separated attribute predictability: codes (N, d), factors (N, f) -> [0, 1].
 
     Kumar, Sattigeri & Balakrishnan 2018, "Variational Inference of Disentangled Latent Concepts
     from Unlabeled Observations", section 3: how well the best single code predicts a factor less
     how well the second-best does. Of a continuous factor, R^2 of a straight line; of one with K
     classes (`is_discrete`) the balanced accuracy, fitted and judged on the same images, of K - 1
-    thresholds on the code. ``svm`` fits a linear SVM, one class against the rest, with C and
-    weights of disentanglement_lib (Locatello et al. 2019); a class between two others then has
-    no threshold of its own, so that even a perfect code is far from 1 where K > 3.
+    thresholds on the code, not of the paper's linear SVM, one class against the rest: there a
+    class between two others has no threshold of its own, so that even a perfect code would be far
+    from 1 where K > 3.
 
     1: one code predicts each factor and the others predict nothing. A code that is constant
     scores 0, any other at least chance, 1 / K: classes have a gap of at most 1 - 1 / K as soon as
@@ -319,7 +310,7 @@ def sap(codes: np.ndarray, factors: np.ndarray, classifier: SapClassifier = "thr
     for i in np.flatnonzero(varying(codes)):
         for k, factor in enumerate(factors.T):
             if is_discrete(factor):
-                table[i, k] = _balanced_accuracy(codes[:, i], factor, classifier)
+                table[i, k] = _balanced_accuracy(codes[:, i], factor)
             else:
                 table[i, k] = np.corrcoef(codes[:, i], factor)[0, 1] ** 2
     return _mean_gap(table)
