@@ -531,6 +531,154 @@ def test_a_code_turned_by_45_degrees_is_informative_but_entangled() -> None:
     np.testing.assert_allclose(rank_correlation(mix(factors), factors), 2**-0.5, atol=0.05)
 
 
+# --- Codes without order, and factors that wrap --------------------------------------------------
+
+
+def classes(columns: int, count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, count, (COUNT, columns))
+
+
+def renamed(codes: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Every category by another number."""
+    random = np.random.default_rng(seed)
+    return np.stack([random.permutation(column.max() + 1)[column] for column in codes.T], axis=1)
+
+
+def test_categories_of_a_factor_under_any_names_are_perfect_on_every_score() -> None:
+    factors = classes(3, 5, 0)
+    found = scores(renamed(factors), factors, seed=0, bins=BINS, categorical=range(3))
+    assert found["mig"] > 1 - MIG_TOLERANCE
+    assert found["sap"] == pytest.approx(1 - 1 / 5, abs=0.03)
+    for name in KEYS - {"mig", "sap"}:
+        assert found[name] == pytest.approx(1, abs=0.01), name
+
+
+def test_random_categories_are_at_chance_on_every_score() -> None:
+    found = scores(classes(4, 5, 1), uniform(FACTORS, 2), 0, BINS, categorical=range(4))
+    assert found["mig"] < 0.01
+    assert found["sap"] < 0.01
+    assert found["factor_vae"] == pytest.approx(CHANCE, abs=0.08)
+    assert found["beta_vae"] == pytest.approx(CHANCE, abs=0.08)
+    assert found["dci_informativeness"] < 0.02
+    assert found["dci_disentanglement"] < 0.05
+
+
+def test_categories_of_two_factors_together_are_informative_but_entangled() -> None:
+    factors = classes(2, 5, 0)
+    a, b = factors.T
+    codes = renamed(np.stack([(a + b) % 5, (a - b) % 5], axis=1))
+    found = scores(codes, factors, seed=0, bins=BINS, categorical=range(2))
+    assert found["dci_informativeness"] > 0.95
+    assert found["dci_disentanglement"] < 0.15
+    assert found["dci_completeness"] < 0.15
+    assert found["mig"] < 0.05
+    assert found["sap"] < 0.05
+    assert found["factor_vae"] < 0.75
+
+
+@pytest.mark.parametrize("kind", ["classes", "continuous", "circular"])
+def test_the_names_of_categories_do_not_matter(kind: str) -> None:
+    known = uniform(3, 0)
+    codes = binned(known + 0.3 * uniform(3, 1), 8)
+    factors = {"classes": binned(known, 4), "continuous": known, "circular": 180 * (known + 1)}
+    circular = (0, 2) if kind == "circular" else ()
+    mixed = np.column_stack([codes, known[:, 0] + uniform(1, 3)[:, 0]])
+    again = np.column_stack([renamed(codes), mixed[:, 3]])
+    first, other = (
+        scores(each, factors[kind], 0, 8, categorical=range(3), circular=circular)
+        for each in (mixed, again)
+    )
+    assert first["mig"] > 0.1
+    for name in KEYS:
+        assert other[name] == pytest.approx(first[name], abs=0.01), name
+
+
+def test_more_categories_than_bins_stay_apart() -> None:
+    factor = np.random.default_rng(0).integers(0, 2, 4000)
+    code = 2 * np.random.default_rng(1).permutation(4000) // 80 * 2 + factor  # odd is one class
+    assert mig(code[:, None], factor[:, None], 20) < 0.1
+    assert mig(code[:, None], factor[:, None], 20, categorical=[0]) == pytest.approx(1)
+
+
+def test_sap_of_categories_is_a_share_of_variance_or_the_best_guess_of_each() -> None:
+    random = np.random.default_rng(0)
+    code = random.integers(0, 6, COUNT)
+    value = np.array([3, -1, 2, 2, -5, 0])[code] + random.normal(size=COUNT)
+    means = np.array([value[code == k].mean() for k in range(6)])
+    expected = means[code].var() / value.var()
+    found = sap(code[:, None], value[:, None], categorical=[0])
+    assert found == pytest.approx(expected)
+
+    label = np.where(random.uniform(size=COUNT) < 0.8, np.array([0, 1, 0, 2, 1, 0])[code], 1)
+    counts = np.array([[np.sum((code == k) & (label == c)) for c in range(3)] for k in range(6)])
+    recalls = counts / counts.sum(axis=0)
+    assert sap(code[:, None], label[:, None], categorical=[0]) == pytest.approx(
+        recalls.max(axis=1).sum() / 3
+    )
+
+
+def test_the_variance_of_categories_is_ginis() -> None:
+    # Within a value of the first factor the first code has two of ten categories, whose numbers
+    # may lie far apart.
+    factors = classes(2, 5, 0)
+    half = np.random.default_rng(1).integers(0, 2, COUNT)
+    code = renamed((2 * factors[:, 0] + half)[:, None])[:, 0]
+    codes = np.column_stack([code, factors[:, 1]])
+    found = factor_vae_score(codes, factors, 400, 32, rng=0, categorical=[0])
+    assert found == 1
+
+
+def test_beta_vae_sees_whether_categories_differ() -> None:
+    factors = classes(2, 3, 0)
+    found = beta_vae_score(renamed(factors), factors, 400, 32, rng=0, categorical=range(2))
+    assert found == 1
+
+
+@pytest.mark.parametrize("origin", [0.0, 77.0, 180.0, 300.0])
+def test_a_code_that_goes_all_the_way_round_is_perfect_wherever_the_circle_begins(
+    origin: float,
+) -> None:
+    codes = uniform(2, 0)
+    factors = np.column_stack([(180 * codes[:, 0] + origin) % 360, codes[:, 1]])
+    found = scores(codes, factors, seed=0, bins=BINS, circular=[0])
+    assert found["mig"] > 0.85  # ten bins of the code need not begin where those of the angle do
+    # Ten classes; one of them may lie in two parts, of which the code finds one.
+    assert 0.9 < found["sap"] <= 1
+    for name in ("disentanglement", "completeness", "informativeness"):
+        assert found[f"dci_{name}"] == pytest.approx(1, abs=0.01), name
+    assert found["beta_vae"] == 1
+
+
+def test_a_random_code_knows_nothing_of_a_circle() -> None:
+    factors = np.random.default_rng(0).uniform(0, 360, (COUNT, 2))
+    found = scores(uniform(3, 1), factors, seed=0, bins=BINS, circular=[0, 1])
+    assert found["mig"] < 0.01
+    assert found["sap"] < 0.03
+    assert found["dci_informativeness"] < 0.02
+
+
+def test_cosine_and_sine_tell_an_angle_together() -> None:
+    angle, other = np.random.default_rng(0).uniform(0, 2 * np.pi, COUNT), uniform(1, 1)[:, 0]
+    codes = np.column_stack([np.cos(angle), np.sin(angle), other])
+    factors = np.column_stack([np.degrees(angle), other])
+    found = scores(codes, factors, seed=0, bins=BINS, circular=[0])
+    assert found["dci_informativeness"] > 0.98
+    assert found["dci_disentanglement"] > 0.98
+    # The angle is spread over two of three codes, the other factor has its own.
+    expected = (1 - np.log(2) / np.log(3) + 1) / 2
+    assert found["dci_completeness"] == pytest.approx(expected, abs=0.03)
+
+
+def test_a_whole_turn_is_none() -> None:
+    codes = uniform(2, 0)
+    factors = np.column_stack([180 * (codes[:, 0] + 1), codes[:, 1]])
+    turned = factors + np.column_stack(
+        [360.0 * np.random.default_rng(0).integers(0, 2, COUNT), np.zeros(COUNT)]
+    )
+    first, again = (scores(codes, each, 0, circular=[0]) for each in (factors, turned))
+    assert again == pytest.approx(first, abs=1e-4)
+
+
 @pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
 def test_order_and_sign_of_the_codes_do_not_matter(score: Score) -> None:
     factors = uniform(3, 0, 1000)

@@ -5,20 +5,26 @@ d code dimensions (say the means of Q(c|x)), f known factors, K values of a fact
 in nats. Factors that are constant among the images are left out of every average, and code
 dimensions that are constant know nothing; neither yields NaN or a warning. ``rng`` and ``seed``
 may be an integer; a generator is drawn from, so its state moves on.
+
+``categorical`` names the columns of codes that are categories, say argmax Q(c|x): their numbers
+are names, so that no score depends on which is which. ``circular`` names the columns of factors
+that are degrees of a full circle: no score depends, but for the edges of its bins, on where it
+begins. Each score says what it makes of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 Random = np.random.Generator | int
+Columns = Collection[int]
 
 # A spread below this share of the largest absolute value is float32 rounding, not a code.
 RELATIVE_ROUNDING = 1e-6
@@ -69,9 +75,32 @@ def discretise(values: np.ndarray, bins: int) -> np.ndarray:
     return _labels((twice_rank - 1) * bins // (2 * len(labels)))
 
 
-def _discretised(values: np.ndarray, bins: int) -> np.ndarray:
-    """Every column by itself: (N, columns) -> ints (N, columns)."""
-    return np.stack([discretise(column, bins) for column in np.asarray(values).T], axis=1)
+def _discretised(values: np.ndarray, bins: int, categorical: Columns = ()) -> np.ndarray:
+    """Every column by itself, categories as they are: (N, columns) -> ints (N, columns)."""
+    columns = [
+        _labels(column) if place in categorical else discretise(column, bins)
+        for place, column in enumerate(np.asarray(values).T)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _representations(codes: np.ndarray, categorical: Columns) -> list[np.ndarray]:
+    """What a linear model can read of each code: (N, d) -> d of (N, 1) or, one-hot, (N, K).
+
+    Zeros of a code that is constant.
+    """
+    found = []
+    for place, varies in enumerate(varying(codes)):
+        labels = _labels(codes[:, place])
+        one_hot = varies and place in categorical
+        found.append(np.eye(labels.max() + 1)[labels] if one_hot else varies * codes[:, [place]])
+    return found
+
+
+def _side_by_side(representations: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All columns (N, W), and where those of each code begin (d,), as `np.add.reduceat` wants."""
+    widths = [each.shape[1] for each in representations]
+    return np.hstack(representations), np.cumsum([0, *widths[:-1]])
 
 
 # --- Ranks ---------------------------------------------------------------------------------------
@@ -175,17 +204,20 @@ def _mean_gap(table: np.ndarray) -> float:
     return float(np.mean(best[-1] - best[-2]))
 
 
-def mig(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
+def mig(
+    codes: np.ndarray, factors: np.ndarray, bins: int = 20, categorical: Columns = ()
+) -> float:
     """Mutual information gap: codes (N, d), factors as integers (N, f) -> [0, 1].
 
     Chen, Li, Grosse & Duvenaud 2018, "Isolating Sources of Disentanglement in VAEs", eq. 6: the
     information that the best code has on a factor less that of the second-best, over the factor's
-    entropy. Codes are cut into ``bins`` of equal mass; the paper integrates over Q(z|x) instead.
+    entropy. Codes are cut into ``bins`` of equal mass, categories stay as they are; the paper
+    integrates over Q(z|x) instead.
     1: of each factor one code knows everything and no other anything. 0: no code knows it, or the
     two best know as much.
     """
     factors = np.asarray(factors)[:, varying(factors)]
-    binned = _discretised(codes, bins) * varying(codes)
+    binned = _discretised(codes, bins, categorical) * varying(codes)
     table = np.zeros((binned.shape[1], factors.shape[1]))
     for k, factor in enumerate(factors.T):
         entropy = mutual_information(factor, factor)
@@ -225,10 +257,15 @@ def completeness(importance: np.ndarray) -> float:
 
 
 def _forest(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], seed: int
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    circular: bool,
 ) -> tuple[np.ndarray, float]:
-    """Importance (d,), summing to 1 or all 0, and held-out accuracy or R^2, of one factor."""
+    """Importance (W,), summing to 1 or all 0, and held-out accuracy or R^2, of one factor."""
     classes = is_discrete(np.concatenate([train[1], test[1]]))
+    if circular and not classes:
+        train, test = ((columns, _on_circle(factor)) for columns, factor in (train, test))
     kind = RandomForestClassifier if classes else RandomForestRegressor
     # Every split sees all codes: choosing among a few at random would force splits on codes that
     # know nothing, and so importance. Leaves of 5 keep a forest from splitting on noise.
@@ -236,8 +273,15 @@ def _forest(
     predicted = forest.fit(*train).predict(test[0])
     if classes:
         return forest.feature_importances_, float(np.mean(predicted == test[1]))
-    unexplained = np.mean((predicted - test[1]) ** 2) / np.var(test[1])
+    unexplained = np.sum((predicted - test[1]) ** 2)
+    unexplained /= np.sum((test[1] - test[1].mean(axis=0)) ** 2)
     return forest.feature_importances_, max(1 - float(unexplained), 0.0)
+
+
+def _on_circle(degrees: np.ndarray) -> np.ndarray:
+    """Points of the unit circle: (N,) -> (N, 2)."""
+    radians = np.radians(np.asarray(degrees, np.float64))
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
 
 
 def dci(
@@ -246,6 +290,8 @@ def dci(
     codes_test: np.ndarray,
     factors_test: np.ndarray,
     seed: int,
+    categorical: Columns = (),
+    circular: Columns = (),
 ) -> dict[str, float]:
     """``disentanglement``, ``completeness`` and ``informativeness``, each in [0, 1].
 
@@ -255,7 +301,8 @@ def dci(
     Informativeness, averaged over factors, is measured on the test images: 1 is perfect. The paper
     gives the error; here it is R^2, no less than 0, which is 0 for a code that knows nothing, and
     of factors that are class labels (`is_discrete`) the accuracy, whose chance is the share of the
-    most frequent class.
+    most frequent class. Of a circular factor, cosine and sine are told together, with one R^2.
+    Forests see a categorical code one-hot; its importance is the sum of its columns'.
 
     Importances sum to 1 however little a forest explains: read the other two only where
     informativeness is above chance.
@@ -265,12 +312,14 @@ def dci(
     if not known.any():
         return dict.fromkeys(("disentanglement", "completeness", "informativeness"), 0.0)
     active = varying(codes_train[chosen])
-    train, test = codes_train[chosen] * active, codes_test * active
+    both = np.concatenate([codes_train[chosen], codes_test]) * active
+    columns, starts = _side_by_side(_representations(both, categorical))
+    train, test = np.split(columns, [len(chosen)])
     found = [
-        _forest((train, factors_train[chosen, k]), (test, factors_test[:, k]), seed)
+        _forest((train, factors_train[chosen, k]), (test, factors_test[:, k]), seed, k in circular)
         for k in np.flatnonzero(known)
     ]
-    importance = np.stack([column for column, _ in found], axis=1)
+    importance = np.stack([np.add.reduceat(column, starts) for column, _ in found], axis=1)
     return {
         "disentanglement": disentanglement(importance),
         "completeness": completeness(importance),
@@ -282,14 +331,19 @@ def dci(
 
 
 def _balanced_accuracy(code: np.ndarray, factor: np.ndarray) -> float:
-    """Balanced accuracy of telling a factor's K classes by one code: (N,), (N,) -> [0, 1]."""
-    leaves = len(np.unique(factor))
+    """Balanced accuracy of telling a factor's K classes by one code: (N, w), (N,) -> [0, 1]."""
+    leaves = max(len(np.unique(factor)), code.shape[1])  # a class may have several categories
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=0)
-    predicted = tree.fit(code[:, None], factor).predict(code[:, None])
-    return float(balanced_accuracy_score(factor, predicted))
+    return float(balanced_accuracy_score(factor, tree.fit(code, factor).predict(code)))
 
 
-def sap(codes: np.ndarray, factors: np.ndarray) -> float:
+def sap(
+    codes: np.ndarray,
+    factors: np.ndarray,
+    bins: int = 20,
+    categorical: Columns = (),
+    circular: Columns = (),
+) -> float:
     """Separated attribute predictability: codes (N, d), factors (N, f) -> [0, 1].
 
     Kumar, Sattigeri & Balakrishnan 2018, "Variational Inference of Disentangled Latent Concepts
@@ -298,21 +352,28 @@ def sap(codes: np.ndarray, factors: np.ndarray) -> float:
     classes (`is_discrete`) the balanced accuracy, fitted and judged on the same images, of K - 1
     thresholds on the code, not of the paper's linear SVM, one class against the rest: there a
     class between two others has no threshold of its own, so that even a perfect code would be far
-    from 1 where K > 3.
+    from 1 where K > 3. A circular factor is cut into ``bins`` of equal mass, its classes, since no
+    straight line runs round a circle. Of a categorical code the line is the mean of each category,
+    and the thresholds are the categories, each telling one class.
 
     1: one code predicts each factor and the others predict nothing. A code that is constant
     scores 0, any other at least chance, 1 / K: classes have a gap of at most 1 - 1 / K as soon as
     two codes vary. 0: no code predicts better than the next.
     """
     codes, factors = np.asarray(codes, np.float64), np.asarray(factors)
-    factors = factors[:, varying(factors)]
-    table = np.zeros((codes.shape[1], factors.shape[1]))
-    for i in np.flatnonzero(varying(codes)):
-        for k, factor in enumerate(factors.T):
-            if is_discrete(factor):
-                table[i, k] = _balanced_accuracy(codes[:, i], factor)
+    known = np.flatnonzero(varying(factors))
+    table = np.zeros((codes.shape[1], len(known)))
+    representations = _representations(codes, categorical)
+    for column, k in enumerate(known):
+        factor, classes = factors[:, k], is_discrete(factors[:, k])
+        if k in circular and not classes:
+            factor, classes = discretise(factor, bins), True
+        for i in np.flatnonzero(varying(codes)):
+            code = representations[i]
+            if classes:
+                table[i, column] = _balanced_accuracy(code, factor)
             else:
-                table[i, k] = np.corrcoef(codes[:, i], factor)[0, 1] ** 2
+                table[i, column] = LinearRegression().fit(code, factor).score(code, factor)
     return _mean_gap(table)
 
 
@@ -350,6 +411,7 @@ def factor_vae_score(
     groups: int,
     group_size: int,
     rng: Random,
+    categorical: Columns = (),
 ) -> float:
     """FactorVAE's metric: codes (N, d), factors as integers (N, f) -> [0, 1].
 
@@ -358,6 +420,8 @@ def factor_vae_score(
     a majority vote of half of the groups names the factor of each code, and the score is the
     accuracy on the other half. 1: the stillest code tells which factor was held still. 1 / f:
     chance. 0: no code varies. A code without a vote in the first half is wrong in the second.
+    The variance of a categorical code is Gini's, 1 less the sum of its squared shares: that of its
+    one-hot vector.
 
     Groups come from the given images and values as often as they occur, without repetition unless
     no value of a factor occurs ``group_size`` times; then from values that occur twice at least,
@@ -365,14 +429,19 @@ def factor_vae_score(
     """
     random = np.random.default_rng(rng)
     fixable = _fixable(factors, group_size)
-    codes = np.asarray(codes, np.float64)[:, varying(codes)]
-    if not fixable or codes.shape[1] == 0:
+    codes = np.asarray(codes, np.float64)
+    columns, starts = _side_by_side(_representations(codes, categorical))
+
+    def spread(rows: np.ndarray) -> np.ndarray:
+        return np.asarray(np.add.reduceat(rows.var(axis=0), starts))
+
+    whole = spread(columns)
+    if not fixable or not whole.any():
         return 0.0
-    scaled = codes / codes.std(axis=0)
+    whole[whole == 0] = np.nan  # a constant is nobody's vote
     fixed = random.integers(len(fixable), size=groups)
-    stillest = np.array(
-        [scaled[_group(fixable[k], group_size, random)].var(axis=0).argmin() for k in fixed]
-    )
+    groups_of_rows = (columns[_group(fixable[k], group_size, random)] for k in fixed)
+    stillest = np.array([np.nanargmin(spread(rows) / whole) for rows in groups_of_rows])
     half = groups // 2
     votes = np.zeros((codes.shape[1], len(fixable)), np.int64)
     np.add.at(votes, (stillest[:half], fixed[:half]), 1)
@@ -395,7 +464,12 @@ def _pairs(
 
 
 def beta_vae_score(
-    codes: np.ndarray, factors: np.ndarray, groups: int, pairs: int, rng: Random
+    codes: np.ndarray,
+    factors: np.ndarray,
+    groups: int,
+    pairs: int,
+    rng: Random,
+    categorical: Columns = (),
 ) -> float:
     """beta-VAE's metric: codes (N, d), factors as integers (N, f) -> [0, 1].
 
@@ -405,18 +479,20 @@ def beta_vae_score(
     on standardised differences, tells which factor it was. Fitted on half of the groups; the
     score is the accuracy on the other half. 1: always right. 1 / f: chance. Mixed codes can score
     1 too: it asks for a linear trace of each factor, not for a code of its own. 0: no factor can
-    be held fixed.
+    be held fixed. Categories either differ or do not.
     """
     random = np.random.default_rng(rng)
     fixable = _fixable(factors, 2)
     if not fixable:
         return 0.0
-    codes = np.asarray(codes, np.float64) * varying(codes)
+    codes = np.asarray(codes, np.float64)
+    columns, starts = _side_by_side(_representations(codes, categorical))
     fixed = random.integers(len(fixable), size=groups)
     differences = np.zeros((groups, codes.shape[1]))
     for group, k in enumerate(fixed):
         first, second = _pairs(fixable[k], pairs, random)
-        differences[group] = np.abs(codes[first] - codes[second]).mean(axis=0)
+        apart = np.abs(columns[first] - columns[second]).mean(axis=0)
+        differences[group] = np.add.reduceat(apart, starts)
     half = groups // 2
     if len(np.unique(fixed[:half])) < 2:  # nothing to tell apart
         return float(np.mean(fixed[half:] == fixed[0]))
@@ -428,24 +504,33 @@ def beta_vae_score(
 # --- All of them ---------------------------------------------------------------------------------
 
 
-def scores(codes: np.ndarray, factors: np.ndarray, seed: int, bins: int = 20) -> dict[str, float]:
+def scores(
+    codes: np.ndarray,
+    factors: np.ndarray,
+    seed: int,
+    bins: int = 20,
+    categorical: Columns = (),
+    circular: Columns = (),
+) -> dict[str, float]:
     """Every score of codes (N, d) on factors (N, f), each in [0, 1]; the same for the same seed.
 
     Keys: mig, dci_disentanglement, dci_completeness, dci_informativeness, sap, factor_vae,
     beta_vae. For MIG, FactorVAE and beta-VAE a factor of more than ``bins`` distinct values is cut
     into ``bins`` of equal mass: the table of images is finite, so "one factor held fixed" means
-    "within one bin". DCI and SAP see the factors as they are. DCI is fitted on one random half of
-    the images and judged on the other.
+    "within one bin". DCI sees the factors as they are, and SAP all but the circular ones. DCI is
+    fitted on one random half of the images and judged on the other.
     """
-    codes, factors = np.asarray(codes, np.float64), np.asarray(factors, np.float64)
+    codes, factors = np.asarray(codes, np.float64), np.array(factors, np.float64)
+    factors[:, list(circular)] %= 360
     splitting, grouping, pairing = np.random.default_rng(seed).spawn(3)
     train, test = np.array_split(splitting.permutation(len(codes)), 2)
-    trees = dci(codes[train], factors[train], codes[test], factors[test], seed)
+    halves = (codes[train], factors[train], codes[test], factors[test])
+    trees = dci(*halves, seed, categorical, circular)
     classes = _discretised(factors, bins)
     return {
-        "mig": mig(codes, classes, bins),
+        "mig": mig(codes, classes, bins, categorical),
         **{f"dci_{name}": value for name, value in trees.items()},
-        "sap": sap(codes, factors),
-        "factor_vae": factor_vae_score(codes, classes, GROUPS, GROUP_SIZE, grouping),
-        "beta_vae": beta_vae_score(codes, classes, GROUPS, PAIRS, pairing),
+        "sap": sap(codes, factors, bins, categorical, circular),
+        "factor_vae": factor_vae_score(codes, classes, GROUPS, GROUP_SIZE, grouping, categorical),
+        "beta_vae": beta_vae_score(codes, classes, GROUPS, PAIRS, pairing, categorical),
     }

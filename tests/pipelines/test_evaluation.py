@@ -177,6 +177,23 @@ def test_codes_are_compared_with_the_factors_of_held_out_images(
     assert table["entropy"][0] == pytest.approx(np.log(10))  # ten bins of five
 
 
+def test_scores_are_told_which_numbers_are_names_and_which_angles_wrap(
+    weigh: Weigh, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def scores(codes: np.ndarray, *_: Any, **kinds: Any) -> dict[str, float]:
+        given.update(kinds, codes=codes)
+        return {}
+
+    monkeypatch.setattr("infogan.disentanglement.scores", scores)
+    card = CARD | {"factors": KNOWN}
+    nodes.explain(weigh(model), IMAGES, arrays(known), card, model, EVALUATION)
+    assert list(given["circular"]) == [1]
+    assert list(given["categorical"]) == [3]  # after c2, c3_0 and c3_1
+    assert set(given["codes"][:, 3]) <= {0, 1, 2}
+
+
 def test_attributes_are_no_independent_causes_and_get_no_scores(
     weigh: Weigh, model: Model
 ) -> None:

@@ -213,7 +213,11 @@ def explain(
     numbers = _largest(table)
     if all(kind != "binary" for _, kind in known):
         columns = np.stack([*means.values(), *categories.values()], axis=1)
-        numbers |= scores(columns, factors["test"], seed)
+        categorical = range(len(means), columns.shape[1])
+        circular = [place for place, (_, kind) in enumerate(known) if kind == "circular"]
+        numbers |= scores(
+            columns, factors["test"], seed, categorical=categorical, circular=circular
+        )
     return numbers, table
 
 
