@@ -102,6 +102,15 @@ def test_rotations_keep_lengths_and_hands(azimuth: float, elevation: float) -> N
     assert np.linalg.det(matrix) == pytest.approx(1)
 
 
+def test_a_positive_azimuth_shows_the_right_cheek_and_a_positive_elevation_the_crown() -> None:
+    # x points to the face's left, y up, z out of the face and to the viewer.
+    right_cheek, crown, nose = np.array([[-1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    assert (rotation(30, 0) @ right_cheek)[2] > 0.4
+    assert (rotation(30, 0) @ nose)[0] > 0.4
+    assert (rotation(0, 30) @ crown)[2] > 0.4
+    assert (rotation(0, 30) @ nose)[1] < -0.4
+
+
 NO_LIBRARY = """
 import ctypes
 from infogan import rendering

@@ -128,6 +128,20 @@ def test_wider_faces_are_wider(head: Path, tmp_path: Path) -> None:
     assert np.corrcoef(widths, factors[:12, 3])[0, 1] > 0.95
 
 
+def test_at_a_positive_azimuth_the_nose_is_right_of_the_middle(head: Path, tmp_path: Path) -> None:
+    pytest.importorskip("vtkmodules")
+    raw = read(head, **only(azimuth=[-80.0, 80.0]))
+    images = rendered(raw, 0, 12, tmp_path / "a").images[:, 0]
+    # The nose is at half height: there the outline reaches farther than above it.
+    middles = [
+        np.array([np.nonzero(row < 255)[0].mean() for row in images[:, height]])
+        for height in (12, 5)
+    ]
+    factors = raw.splits["renders"].factors
+    assert factors is not None
+    assert np.corrcoef(middles[0] - middles[1], factors[:12, 0])[0, 1] > 0.9
+
+
 def test_light_from_the_left_makes_the_right_half_dark(head: Path, tmp_path: Path) -> None:
     raw = read(head, **only(light=[-80.0, 80.0]))
     images = rendered(raw, 0, 12, tmp_path / "a").images[:, 0].astype(float)
