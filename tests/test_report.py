@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infogan.options import Reporting
-from infogan.report import caption, findings, page
+from infogan.report import caption, findings, page, strongest
 
 METRICS = {
     "lower_bound.c1": 2.291,
@@ -34,6 +34,17 @@ REPORTING = {
         {"claim": "5 % error", "metrics": ["error_one_to_one", "nmi"], "measured": "by argmax"},
         {"claim": "more", "metrics": ["not_there"], "measured": "never"},
     ],
+}
+
+KNOWN: dict[str, Any] = {
+    "factors": ["Bald", "Smiling", "Hat & <tie>", "Young"],
+    "entropy": [0.1, 0.69, 0.2, 0.0],
+    "categorical": {
+        "codes": ["c1", "c2"],
+        "values": [[0.011, 0.345, 0.02, 0.0], [0.05, 0.03, 0.001, 0.0]],
+        "chance": [[0.002, 0.002, 0.018, 0.0], [0.03, 0.002, 0.002, 0.0]],
+    },
+    "continuous": {"codes": ["c3"], "values": [[0.1, 0.25, 0.9, 0.0]]},
 }
 
 
@@ -152,7 +163,7 @@ def text() -> str:
     facts = {"seed": 0, "data": "https://example.org/mnist"}
     reporting = Reporting.model_validate(REPORTING)
     parameters: dict[str, Any] = {"training.lr_d": 2e-4, "model.trunk": "<conv>"}
-    return page(reporting, reporting.title, METRICS, FIGURES, facts, parameters)
+    return page(reporting, reporting.title, METRICS, KNOWN, FIGURES, facts, parameters)
 
 
 @pytest.fixture
@@ -212,11 +223,39 @@ def test_the_page_holds_findings_claims_facts_numbers_and_parameters(read: Reade
         assert words in read.text
 
 
+def test_each_codes_strongest_factors_are_those_farthest_beyond_chance() -> None:
+    found = strongest(KNOWN)
+    assert found["categorical"] == [
+        ("c1", "Smiling", "0.345", "50.0%", "0.002"),
+        ("c1", "Bald", "0.011", "11.0%", "0.002"),
+        ("c1", "Hat & <tie>", "0.020", "10.0%", "0.018"),
+        ("c2", "Smiling", "0.030", "4.3%", "0.002"),
+        ("c2", "Bald", "0.050", "50.0%", "0.030"),
+        ("c2", "Young", "0.000", "0.0%", "0.000"),
+    ]
+    assert found["continuous"] == [
+        ("c3", "Hat & <tie>", "0.90"),
+        ("c3", "Smiling", "0.25"),
+        ("c3", "Bald", "0.10"),
+    ]
+
+
+def test_the_page_has_a_table_of_known_factors_where_there_are_any(read: Reader) -> None:
+    assert "What each code tells of known factors" in read.text
+    rows = strongest(KNOWN)
+    for cell in {cell for row in rows["categorical"] + rows["continuous"] for cell in row}:
+        assert cell in read.text
+    reporting = Reporting.model_validate(REPORTING)
+    without = page(reporting, reporting.title, METRICS, {}, FIGURES, {}, {})
+    assert "known factors" not in without
+    assert "rank correlation" not in without
+
+
 def test_the_same_run_makes_the_same_page(text: str) -> None:
     facts = {"seed": 0, "data": "https://example.org/mnist"}
     parameters: dict[str, Any] = {"training.lr_d": 2e-4, "model.trunk": "<conv>"}
     reporting = Reporting.model_validate(REPORTING)
-    assert page(reporting, reporting.title, METRICS, FIGURES, facts, parameters) == text
+    assert page(reporting, reporting.title, METRICS, KNOWN, FIGURES, facts, parameters) == text
 
 
 def test_a_figure_without_a_caption_is_named() -> None:

@@ -21,6 +21,7 @@ _SCORES = {
 # Beyond this many points between the two ways of batch normalisation, the error is not to be
 # trusted as one number.
 _BATCH_NORM_TOLERANCE = 0.02
+_STRONGEST = 3  # factors a code in the table of the report
 
 
 def findings(metrics: Mapping[str, float]) -> list[str]:
@@ -97,10 +98,38 @@ def _known_factors(metrics: Mapping[str, float]) -> list[str]:
     return sentences
 
 
+def strongest(known_factors: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    """What each code tells most of, a row a code and factor, in words: three factors a code.
+
+    ``categorical``: code, factor, information, its share of the factor's entropy, and what chance
+    gives; those farthest beyond chance. ``continuous``: code, factor, absolute rank correlation.
+    """
+    rows: dict[str, list[tuple[str, ...]]] = {"categorical": [], "continuous": []}
+    if not known_factors:
+        return rows
+    factors, entropies = known_factors["factors"], known_factors["entropy"]
+
+    def first(strengths: Sequence[float]) -> list[int]:
+        return sorted(range(len(factors)), key=lambda place: -strengths[place])[:_STRONGEST]
+
+    part = known_factors["categorical"]
+    for code, values, chances in zip(part["codes"], part["values"], part["chance"], strict=True):
+        for place in first([value - c for value, c in zip(values, chances, strict=True)]):
+            share = values[place] / entropies[place] if entropies[place] else 0.0
+            numbers = f"{values[place]:.3f}", f"{share:.1%}", f"{chances[place]:.3f}"
+            rows["categorical"].append((code, factors[place], *numbers))
+    part = known_factors["continuous"]
+    for code, values in zip(part["codes"], part["values"], strict=True):
+        for place in first(values):
+            rows["continuous"].append((code, factors[place], f"{values[place]:.2f}"))
+    return rows
+
+
 def page(
     reporting: Reporting,
     title: str,
     metrics: Mapping[str, float],
+    known_factors: Mapping[str, Any],
     figures: Mapping[str, bytes],
     facts: Mapping[str, Any],
     parameters: Mapping[str, Any],
@@ -124,6 +153,7 @@ def page(
         ],
         claims=[_row(claim, metrics) for claim in reporting.claims],
         metrics=metrics,
+        strongest=strongest(known_factors),
         facts=facts,
         parameters=parameters,
     )

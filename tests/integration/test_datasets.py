@@ -176,6 +176,9 @@ def test_celeba_runs_on_a_sample_and_compares_codes_with_attributes(project: Pro
     factors = np.load(project.data("04_feature/celeba/train_factors.npy"))
     np.testing.assert_array_equal(factors[:, 0], bright[:400])
     assert project.data("08_reporting/celeba/figures/known_factors.png").exists()
+    report = project.data("08_reporting/celeba/report.html").read_text()
+    for code in range(1, 11):
+        assert report.count(f"<td>c{code}</td>") == 3  # attributes
 
 
 def test_faces_run_from_a_model_that_a_person_brings(project: Project) -> None:

@@ -65,6 +65,7 @@ def collect_figures(*groups: dict[str, Any]) -> dict[str, Any]:
 def write_report(
     figures: dict[str, bytes],
     metrics: dict[str, float],
+    known_factors: dict[str, Any],
     record: dict[str, Any],
     card: dict[str, Any],
     model: Model,
@@ -98,7 +99,7 @@ def write_report(
     }
     model_name = card["source"].get("model")
     title = f"{reporting.title} ({model_name})" if model_name else reporting.title
-    return page(reporting, title, metrics, figures, facts, parameters)
+    return page(reporting, title, metrics, known_factors, figures, facts, parameters)
 
 
 def _partial(card: dict[str, Any]) -> dict[str, str]:

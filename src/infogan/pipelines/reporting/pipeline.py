@@ -53,6 +53,7 @@ def create_pipeline() -> Pipeline:
                 [
                     "figures",
                     "metrics",
+                    "known_factors",
                     "record",
                     "card",
                     "params:model",
