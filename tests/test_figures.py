@@ -155,6 +155,14 @@ def test_categories_without_classes_stand_in_their_own_order() -> None:
     assert greys(figure, 3) == [10, 20, 30]
 
 
+@pytest.mark.parametrize("matched", [None, [2, 0, 1]])
+def test_categories_ordered_by_hand_are_headed_by_their_numbers(matched: list[int] | None) -> None:
+    panel = plain(np.array([[10, 20, 30]], np.uint8))
+    figure = figures.traversal(panel, [0, 1, 2], CATEGORICAL, matched, 60, [2, 0, 1])
+    assert texts(figure) == ["2", "0", "1", "$c_{1}$ (ordered by hand)"]
+    assert greys(figure, 3) == [30, 10, 20]
+
+
 def test_a_continuous_code_is_headed_by_its_values_and_its_trained_range() -> None:
     panel = plain(np.array([[10, 20, 30]], np.uint8))
     figure = figures.traversal(panel, [-2.0, 0.0, 2.0], UNIFORM, [2, 0, 1], 60)

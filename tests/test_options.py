@@ -355,6 +355,32 @@ def test_a_batch_as_large_as_the_data_is_accepted(
     check_blocks(Data.model_validate(DATA), model, make_training(batch_size=20))
 
 
+def reporting(order: dict[str, Any]) -> Reporting:
+    words = {"title": "t", "dpi": 100, "captions": {}, "claims": []}
+    return Reporting.model_validate(words | ({"column_order": order} if order else {}))
+
+
+@pytest.mark.parametrize("order", [{}, {"c1": [0, 1, 2]}, {"c1": [2, 0, 1]}])
+def test_any_order_of_all_categories_is_accepted(model: Model, order: dict[str, Any]) -> None:
+    reporting(order).check_column_order(model)
+
+
+@pytest.mark.parametrize("order", [[], [0, 1], [1, 2, 3], [0, 1, 1], [0, 1, 2, 3]])
+def test_an_order_of_other_categories_is_refused(model: Model, order: list[int]) -> None:
+    words = re.escape(
+        f"reporting.column_order.c1 is {order}: it must name each of the categories 0 to 2 once."
+    )
+    with pytest.raises(UserError, match=f"^{words}$"):
+        reporting({"c1": order}).check_column_order(model)
+
+
+@pytest.mark.parametrize("name", ["c2", "c9"])
+def test_an_order_of_a_code_without_categories_is_refused(model: Model, name: str) -> None:
+    words = f"column_order names '{name}', but the categorical codes of the model are c1"
+    with pytest.raises(UserError, match=words):
+        reporting({name: [0]}).check_column_order(model)
+
+
 @pytest.mark.parametrize(("last", "fitting"), [("sigmoid", [0.0, 1.0]), ("tanh", [-1.0, 1.0])])
 def test_the_pixel_range_is_that_of_the_last_activation(
     model_block: dict[str, Any], make_model: Callable[..., Model], last: str, fitting: list[float]

@@ -170,14 +170,17 @@ def traversal(
     code: CategoricalPrior | UniformPrior,
     class_of_category: Sequence[int] | None,
     dpi: int,
+    order_by_hand: Sequence[int] | None = None,
 ) -> Figure:
     """Rows of samples (rows, values, C, H, W), one code varying from left to right.
 
     Categories stand in the order of the classes they were matched to, since their own order is
-    arbitrary; a category without a class comes last. Under a continuous code the range it was
-    trained on is marked.
+    arbitrary; a category without a class comes last. Ordered by hand, they are headed by their
+    own numbers. Under a continuous code the range it was trained on is marked.
     """
     order = list(range(len(values)))
+    if order_by_hand is not None:
+        order, class_of_category = list(order_by_hand), None
     if class_of_category is not None and isinstance(code, CategoricalPrior):
         order = sorted(order, key=lambda k: (class_of_category[k] < 0, class_of_category[k]))
     _, columns, _, height, width = panel.shape
@@ -195,7 +198,7 @@ def traversal(
         headings = _headings(values, order, code, class_of_category)
         for centre, heading in zip(centres, headings, strict=True):
             axes.text(centre, -padding, heading, ha="center", va="bottom", fontsize=7.5)
-        _name_code(axes, picture, code, class_of_category)
+        _name_code(axes, picture, code, class_of_category, by_hand=order_by_hand is not None)
         if isinstance(code, UniformPrior):
             _mark_trained_range(axes, picture, centres, values, code)
     return figure
@@ -219,9 +222,12 @@ def _name_code(
     picture: np.ndarray,
     code: CategoricalPrior | UniformPrior,
     class_of_category: Sequence[int] | None,
+    *,
+    by_hand: bool,
 ) -> None:
     matched = isinstance(code, CategoricalPrior) and class_of_category is not None
-    text = f"${_math(code.name)}$" + (" (by matched class)" if matched else "")
+    order = " (by matched class)" if matched else " (ordered by hand)" if by_hand else ""
+    text = f"${_math(code.name)}${order}"
     axes.text(
         -0.008 * picture.shape[1],
         picture.shape[0] / 2,

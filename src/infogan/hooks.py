@@ -21,7 +21,16 @@ from kedro.pipeline.node import Node
 from infogan import tracking
 from infogan.errors import UserError
 from infogan.files import atomic
-from infogan.options import Data, Model, Options, Training, check_blocks, fingerprint, flatten
+from infogan.options import (
+    Data,
+    Model,
+    Options,
+    Reporting,
+    Training,
+    check_blocks,
+    fingerprint,
+    flatten,
+)
 from infogan.report import findings
 
 _logger = logging.getLogger(__name__)
@@ -48,8 +57,10 @@ class Guards:
                 name: kind.model_validate(catalog.load(f"params:{dataset}.{name}"))
                 for name, kind in (("data", Data), ("model", Model), ("training", Training))
             }
+            reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
             try:
                 check_blocks(**blocks)  # type: ignore[arg-type]
+                reporting.check_column_order(blocks["model"])  # type: ignore[arg-type]
             except UserError as error:
                 raise UserError(f"Parameters of {dataset}: {error}") from None
         self._release()

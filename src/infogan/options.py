@@ -618,12 +618,37 @@ class Claim(Options):
 
 
 class Reporting(Block):
-    """Words around the figures. Captions are keyed by file name without the suffix."""
+    """Words around the figures. Captions are keyed by file name without the suffix.
+
+    ``column_order`` puts the categories of a code, counted from 0, into an order of one's own from
+    left to right, as Figure 6 of the paper does; those of other codes stand as they are matched
+    to classes, or as they are.
+    """
 
     title: str
     dpi: Annotated[int, Field(ge=50, le=600, strict=True)]
     captions: dict[str, str]
     claims: tuple[Claim, ...]
+    column_order: dict[str, tuple[Natural, ...]] = {}
+
+    def check_column_order(self, model: Model) -> None:
+        """UserError unless every order is one of all categories of a code of the model."""
+        categories = {
+            code.name: code.categories
+            for code in model.codes
+            if isinstance(code, CategoricalPrior)
+        }
+        for name, order in self.column_order.items():
+            if name not in categories:
+                raise UserError(
+                    f"reporting.column_order names {name!r}, but the categorical codes of the "
+                    f"model are {', '.join(categories) or 'none'}."
+                )
+            if sorted(order) != list(range(categories[name])):
+                raise UserError(
+                    f"reporting.column_order.{name} is {list(order)}: it must name each of the "
+                    f"categories 0 to {categories[name] - 1} once."
+                )
 
 
 _INNER = (SourceFile, FaceScene, ChairScene, Claim)

@@ -41,6 +41,18 @@ def test_networks_that_do_not_make_the_images_are_refused(project: Project) -> N
     assert not project.data("05_model_input").exists()
 
 
+def test_an_order_of_columns_that_is_none_is_refused_before_anything_is_computed(
+    project: Project,
+) -> None:
+    path = project.folder / "conf" / "smoke" / "parameters_digits.yml"
+    path.write_text(path.read_text() + "    column_order: {c1: [3, 1, 1]}\n")
+    assert refusal(project.run()) == (
+        "Parameters of digits: reporting.column_order.c1 is [3, 1, 1]: it must name each of the "
+        "categories 0 to 9 once."
+    )
+    assert not project.data("05_model_input").exists()
+
+
 def test_a_misspelt_pipeline_is_answered_with_the_nearest(project: Project) -> None:
     assert "mnist" in refusal(project.run("--pipelines=mnits"))
 

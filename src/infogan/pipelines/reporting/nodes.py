@@ -1,5 +1,6 @@
 """From numbers and images to figures and a page."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from infogan.datasets.values import Rows, Weights
@@ -30,11 +31,13 @@ def draw_panels(
     traversals: Weights, categories: dict[str, Any], model: Model, reporting: Reporting
 ) -> dict[str, Any]:
     """A traversal of every code, a sheet of samples and, where categories were matched to classes,
-    their confusion; the columns of the matched code are in the order of its classes.
+    their confusion; the columns of the matched code are in the order of its classes, unless the
+    user gave them another.
     """
     from infogan.figures import confusion, samples
 
-    drawn = _panels("traversal", traversals, model, reporting, categories)
+    orders = reporting.column_order
+    drawn = _panels("traversal", traversals, model, reporting.dpi, categories, orders)
     drawn["samples"] = samples(traversals.arrays["samples"], 10, reporting.dpi)
     if categories:
         drawn["confusion"] = confusion(categories, reporting.dpi)
@@ -45,7 +48,7 @@ def draw_baseline_panels(
     traversals: Weights, model: Model, reporting: Reporting
 ) -> dict[str, Any]:
     """A traversal of every code of the regular GAN, if one was trained: Figure 2 (b)."""
-    return _panels("traversal_baseline", traversals, model, reporting, {})
+    return _panels("traversal_baseline", traversals, model, reporting.dpi, {}, {})
 
 
 def draw_known_factors(known_factors: dict[str, Any], reporting: Reporting) -> dict[str, Any]:
@@ -116,8 +119,9 @@ def _panels(
     prefix: str,
     traversals: Weights,
     model: Model,
-    reporting: Reporting,
-    categories: dict[str, Any],
+    dpi: int,
+    categories: Mapping[str, Any],
+    orders: Mapping[str, Sequence[int]],
 ) -> "dict[str, Figure]":
     from infogan.figures import traversal
 
@@ -125,8 +129,8 @@ def _panels(
     for panel, values in traversals.card["values"].items():
         code = next(c for c in model.codes if panel == c.name or panel.startswith(f"{c.name}_"))
         matched = categories.get("code") == code.name
-        order = categories["class_of_category"] if matched else None
+        classes = categories["class_of_category"] if matched else None
         drawn[f"{prefix}_{panel}"] = traversal(
-            traversals.arrays[panel], values, code, order, reporting.dpi
+            traversals.arrays[panel], values, code, classes, dpi, orders.get(code.name)
         )
     return drawn

@@ -1,0 +1,48 @@
+"""Which columns the figures of a run have."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infogan.datasets.values import Weights
+from infogan.options import Model, Reporting
+from infogan.pipelines.reporting import nodes
+
+CATEGORIES = {"code": "c1", "class_of_category": [1, 0, 2], "test_table": [[5, 1, 0]] * 3}
+
+
+def traversals() -> Weights:
+    arrays = {
+        "c1": np.zeros((2, 3, 1, 8, 8), np.uint8),
+        "c2": np.zeros((2, 2, 1, 8, 8), np.uint8),
+        "samples": np.zeros((4, 1, 8, 8), np.uint8),
+    }
+    return Weights(arrays, {"values": {"c1": [0, 1, 2], "c2": [-1, 1]}})
+
+
+def reporting(**changes: Any) -> Reporting:
+    words = {"title": "t", "dpi": 60, "captions": {}, "claims": []}
+    return Reporting.model_validate(words | changes)
+
+
+def headings(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts][:3]
+
+
+@pytest.mark.parametrize(
+    ("order", "first"), [({}, ["0", "1", "2"]), ({"c1": [2, 0, 1]}, ["2", "0", "1"])]
+)
+def test_columns_stand_as_the_user_says_or_as_matched(
+    model: Model, order: dict[str, list[int]], first: list[str]
+) -> None:
+    options = reporting(column_order=order)
+    drawn = nodes.draw_panels(traversals(), CATEGORIES, model, options)
+    assert set(drawn) == {"traversal_c1", "traversal_c2", "samples", "confusion"}
+    assert headings(drawn["traversal_c1"]) == first
+
+
+def test_the_order_is_not_that_of_the_regular_gans_categories(model: Model) -> None:
+    options = reporting(column_order={"c1": [2, 0, 1]})
+    drawn = nodes.draw_baseline_panels(traversals(), model, options)
+    assert headings(drawn["traversal_baseline_c1"]) == ["0", "1", "2"]
