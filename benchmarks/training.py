@@ -22,10 +22,12 @@ import torch
 import yaml
 
 from infogan import tracking
+from infogan.batches import resident
 from infogan.datasets.values import Arrays
+from infogan.devices import choose_device
 from infogan.options import Model, Training
 from infogan.pipelines.training.nodes import fit
-from infogan.training import choose_device, infogan, resident, start, train
+from infogan.training import infogan, start, train
 
 ROOT = Path(__file__).parents[1]
 

@@ -30,7 +30,7 @@ MODEL: dict[str, Any] = {
 }
 
 TRAINING: dict[str, Any] = {
-    "seed": 0,
+    "seeds": [0],
     "device": "cpu",
     "iterations": 10,
     "baseline_iterations": 10,

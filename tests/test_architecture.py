@@ -35,11 +35,15 @@ LIBRARY = {
     "files": set(),
     "interrupts": set(),
     "options": {"errors"},
+    "alarms": {"errors"},
+    "batches": {"seeds"},
     "checkpoint": {"files"},
+    "devices": {"options"},
+    "seeds": set(),
     "codes": {"options"},
     "networks": {"errors", "options"},
     "information": {"codes", "networks"},
-    "training": {"codes", "networks", "options"},
+    "training": {"batches", "codes", "networks", "options", "seeds"},
     "disentanglement": set(),
     "evaluation": {"codes", "disentanglement", "networks"},
     "figures": {"datasets.values", "options"},
@@ -53,7 +57,7 @@ LIBRARY = {
 }
 KEDRO_HALF = {
     "tracking": {"files"},
-    "hooks": {"errors", "files", "options", "report", "tracking"},
+    "hooks": {"datasets.values", "errors", "files", "options", "report", "tracking"},
     "settings": {"hooks"},
     "cli": {"errors"},
     "__init__": set(),
@@ -73,6 +77,7 @@ DATASET_MODULES = {
     "datasets.decoding",
     "datasets.raw",
     "datasets.values",
+    "datasets.weights",
 }
 RENDERED = {
     "furniture",

@@ -1,5 +1,6 @@
-"""A checkpoint is whole, or it is as if it were not there."""
+"""A checkpoint is whole, or it is set aside."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ def content(value: float) -> dict[str, Any]:
         "random": torch.Generator().manual_seed(1).get_state(),
         "iteration": 12,
         "rows": [(1, 0.5, None)],
-        "fingerprint": "abc",
     }
 
 
+def weight(found: dict[str, Any] | None) -> float:
+    assert found is not None
+    return float(found["networks"]["weight"][0, 0])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "new" / "state.pt", content(0.1))
-    found = checkpoint.load(tmp_path / "new" / "state.pt", CPU)
+    checkpoint.save(tmp_path / "new", "game", 12, content(0.1))
+    found = checkpoint.load(tmp_path / "new", "game", CPU)
     assert found is not None
     expected = content(0.1)
     for name, tensor in expected.pop("networks").items():
@@ -34,43 +43,67 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 
 
 def test_where_nothing_was_saved_there_is_nothing_to_load(tmp_path: Path) -> None:
-    assert checkpoint.load(tmp_path / "state.pt", CPU) is None
+    assert checkpoint.load(tmp_path, "game", CPU) is None
+    assert checkpoint.load(tmp_path / "missing", "game", CPU) is None
 
 
-def test_a_newer_checkpoint_replaces_the_older(tmp_path: Path) -> None:
-    for value in (0.1, 0.2):
-        checkpoint.save(tmp_path / "state.pt", content(value))
-    found = checkpoint.load(tmp_path / "state.pt", CPU)
-    assert found is not None
-    assert torch.equal(found["networks"]["weight"], torch.full((300, 100), 0.2))
-    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+def test_the_newest_is_loaded_and_the_last_two_are_kept(tmp_path: Path) -> None:
+    for iteration in (5, 90, 100, 1000):
+        checkpoint.save(tmp_path, "game", iteration, content(iteration))
+    assert weight(checkpoint.load(tmp_path, "game", CPU)) == 1000
+    assert names(tmp_path) == ["game.000000100.pt", "game.000001000.pt"]
+
+
+def test_trainings_of_other_names_do_not_meet(tmp_path: Path) -> None:
+    for name, value in (("game.1", 0.1), ("game.10", 0.2), ("other.1", 0.3)):
+        checkpoint.save(tmp_path, name, 7, content(value))
+    assert weight(checkpoint.load(tmp_path, "game.1", CPU)) == pytest.approx(0.1)
+    assert weight(checkpoint.load(tmp_path, "game.10", CPU)) == pytest.approx(0.2)
 
 
 def test_a_failed_save_leaves_the_older_checkpoint(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "state.pt", content(0.1))
-    before = (tmp_path / "state.pt").read_bytes()
+    checkpoint.save(tmp_path, "game", 1, content(0.1))
     with pytest.raises(Exception, match="local object"):
-        checkpoint.save(tmp_path / "state.pt", {"iteration": lambda: 0})
-    assert (tmp_path / "state.pt").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+        checkpoint.save(tmp_path, "game", 2, {"iteration": lambda: 0})
+    assert names(tmp_path) == ["game.000000001.pt"]
+    assert weight(checkpoint.load(tmp_path, "game", CPU)) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.01, 0.6, 0.9, 0.999])
-def test_a_truncated_checkpoint_is_as_none(tmp_path: Path, kept: float) -> None:
-    path = tmp_path / "state.pt"
-    checkpoint.save(path, content(0.1))
+def damage(path: Path, how: str) -> None:
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(kept * len(whole))])
-    assert checkpoint.load(path, CPU) is None
+    if how == "another file":
+        path.write_text("hello")
+    elif how == "a foreign checkpoint":
+        torch.save({"path": Path("somewhere")}, path)
+    elif how == "a flipped bit":
+        path.write_bytes(whole[:-60000] + bytes([whole[-60000] ^ 4]) + whole[-59999:])
+    else:
+        path.write_bytes(whole[: int(float(how) * len(whole))])
 
 
-def test_a_file_that_is_no_checkpoint_is_as_none(tmp_path: Path) -> None:
-    path = tmp_path / "state.pt"
-    path.write_text("hello")
-    assert checkpoint.load(path, CPU) is None
+@pytest.mark.parametrize(
+    "how",
+    ["0.0", "0.01", "0.9", "0.999", "a flipped bit", "another file", "a foreign checkpoint"],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    for iteration in (1, 2):
+        checkpoint.save(tmp_path, "game", iteration, content(iteration))
+    path = tmp_path / "game.000000002.pt"
+    damage(path, how)
+    damaged = path.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        assert weight(checkpoint.load(tmp_path, "game", CPU)) == 1
+    assert f"{path} is damaged and is not used" in caplog.text
+    assert names(tmp_path) == ["game.000000001.pt", "game.000000002.pt.damaged"]
+    assert (tmp_path / "game.000000002.pt.damaged").read_bytes() == damaged
+    caplog.clear()
+    assert weight(checkpoint.load(tmp_path, "game", CPU)) == 1
+    assert not caplog.text
 
 
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
-    path = tmp_path / "state.pt"
-    torch.save({"path": Path("somewhere")}, path)  # needs a class of its own to be built
-    assert checkpoint.load(path, CPU) is None
+    checkpoint.save(tmp_path, "game", 1, {"path": Path("somewhere")})  # needs a class to be built
+    with pytest.raises(Exception, match="Weights only load failed"):
+        checkpoint.load(tmp_path, "game", CPU)

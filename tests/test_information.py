@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from infogan.codes import LatentSpace
-from infogan.information import CHUNK, category_information, fresh_lower_bounds
-from infogan.networks import Networks, build
+from infogan.information import (
+    CHUNK,
+    category_information,
+    contrast,
+    fresh_lower_bounds,
+    unused_categories,
+)
+from infogan.networks import Networks, build, evaluating
 from infogan.options import Model
 
 
@@ -103,3 +109,59 @@ def test_category_information_is_the_mutual_information_of_the_joint_table() -> 
     independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
     expected = (joint * (joint / independent).log()).sum().item()
     assert category_information(probabilities) == pytest.approx(expected, rel=1e-9)
+
+
+def test_contrast_is_the_deviation_of_a_pixel_in_units_of_the_range(
+    networks: Networks, space: LatentSpace, model: Model
+) -> None:
+    before = {name: value.clone() for name, value in networks.state_dict().items()}
+    found = contrast(networks, space, (0.0, 1.0), random())
+    images = networks.eval().generator(space.sample(CHUNK, random()))
+    assert found == pytest.approx(images.std(dim=0).mean().item())
+    assert contrast(networks, space, (-1.0, 1.0), random()) == pytest.approx(found / 2)
+    for name, value in networks.state_dict().items():
+        assert torch.equal(value, before[name])
+    torch.nn.init.zeros_(networks.generator.layers[-2].weight)  # type: ignore[arg-type]
+    assert contrast(networks, space, (0.0, 1.0), random()) == 0
+
+
+def test_categories_are_unused_if_they_are_the_likeliest_of_no_image(
+    networks: Networks, space: LatentSpace
+) -> None:
+    images = torch.rand(2 * CHUNK + 3, 1, 8, 8)
+    with evaluating(networks):
+        outputs = networks.discriminator(images)[1]
+    used = set(outputs[:, :3].argmax(dim=1).tolist())
+    assert unused_categories(networks, space, images) == {"c1": sorted({0, 1, 2} - used)}
+    last = networks.discriminator.q_head[-1]
+    torch.nn.init.constant_(last.bias[1:2], 1e6)  # type: ignore[index]
+    assert unused_categories(networks, space, images) == {"c1": [0, 2]}
+
+
+@pytest.mark.parametrize("eval_part", [True, False])
+def test_every_module_goes_back_to_its_own_mode(networks: Networks, eval_part: bool) -> None:
+    networks.train()
+    networks.generator.train(not eval_part)
+
+    def fail() -> None:
+        with evaluating(networks):
+            assert not any(module.training for module in networks.modules())
+            raise ValueError("within")
+
+    with pytest.raises(ValueError, match="within"):
+        fail()
+    assert networks.discriminator.trunk.training
+    assert networks.generator.layers.training == (not eval_part)
+
+
+def test_measuring_can_be_broken_off(networks: Networks, space: LatentSpace) -> None:
+    calls = []
+
+    def pause() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fresh_lower_bounds(networks.train(), space, 3 * CHUNK, random(), pause)
+    assert networks.training

@@ -24,9 +24,6 @@ from infogan.networks import (
 )
 from infogan.options import CategoricalPrior, Model, UniformPrior
 
-# torch says once a process that an even kernel may cost a padded copy.
-padded_copy = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-
 # --- The paper's five experiments (Tables 1-4 and 6) ---------------------------------------------
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +61,6 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@padded_copy
 @pytest.mark.parametrize("name", SIZES)
 def test_the_papers_networks_have_the_papers_sizes(
     experiment: Callable[..., Model], name: str
@@ -100,14 +96,15 @@ def test_the_papers_codes_have_the_papers_entropies(
 # --- Convolutions --------------------------------------------------------------------------------
 
 
-def layer(line: str, image_shape: tuple[int, int, int], make: Callable[..., Model]) -> nn.Module:
-    """One convolution, as a network makes it of its line, without bias."""
+def layer(
+    line: str, image_shape: tuple[int, int, int], make: Callable[..., Model]
+) -> tuple[nn.Module, nn.Conv2d | nn.ConvTranspose2d]:
+    """What a network makes of one line, and in it the convolution, without bias."""
     trunk = Networks(make(trunk=[line]), image_shape).discriminator.trunk
-    convolution = trunk[0]
-    assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d)
+    (convolution,) = (m for m in trunk if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
     assert convolution.bias is not None
     nn.init.zeros_(convolution.bias)
-    return trunk
+    return trunk, convolution
 
 
 def same_padding(size: int, stride: int) -> tuple[int, int]:
@@ -116,34 +113,32 @@ def same_padding(size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-@padded_copy
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_convolution_pads_as_tensorflow_does(
     make_model: Callable[..., Model], float64: None, stride: int
 ) -> None:
-    convolution = layer(f"conv 5 s{stride}", (3, 8, 6), make_model)
+    line, convolution = layer(f"conv 5 s{stride}", (3, 8, 6), make_model)
     images = torch.randn(2, 3, 8, 6)
     padding = (*same_padding(6, stride), *same_padding(8, stride))
-    expected = conv2d(pad(images, padding), convolution[0].weight, stride=stride)  # type: ignore[index]
-    torch.testing.assert_close(convolution(images), expected)
+    expected = conv2d(pad(images, padding), convolution.weight, stride=stride)
+    torch.testing.assert_close(line(images), expected)
 
 
 def test_a_convolution_of_stride_1_pads_1_before_and_2_after() -> None:
     assert same_padding(8, 1) == (1, 2)
 
 
-@padded_copy
 @pytest.mark.parametrize("stride", [1, 2])
 def test_an_upconvolution_is_the_adjoint_of_a_convolution(
     make_model: Callable[..., Model], float64: None, stride: int
 ) -> None:
-    convolution = layer(f"conv 5 s{stride}", (3, 8, 6), make_model)
-    upconvolution = layer(f"upconv 3 s{stride}", (5, 8 // stride, 6 // stride), make_model)
+    line, convolution = layer(f"conv 5 s{stride}", (3, 8, 6), make_model)
+    upline, upconvolution = layer(f"upconv 3 s{stride}", (5, 8 // stride, 6 // stride), make_model)
     # (out, in, 4, 4) of a convolution is (in, out, 4, 4) of its transpose.
-    upconvolution[0].weight = convolution[0].weight  # type: ignore[index]
+    upconvolution.weight = convolution.weight
     for _ in range(5):
         x, y = torch.randn(1, 3, 8, 6), torch.randn(1, 5, 8 // stride, 6 // stride)
-        down, up = convolution(x), upconvolution(y)
+        down, up = line(x), upline(y)
         assert down.shape == y.shape
         assert up.shape == x.shape
         torch.testing.assert_close((down * y).sum(), (x * up).sum())
@@ -164,12 +159,21 @@ def test_a_layer_comes_before_batch_norm_and_that_before_its_activation(
     trunk = Networks(model, (1, 8, 8)).discriminator.trunk
     expected = [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
     expected += [nn.Flatten, nn.Linear, nn.BatchNorm1d, nn.ReLU]
-    assert [type(module) for module in trunk] == expected
+    assert len(trunk) == len(expected)
+    assert all(isinstance(module, kind) for module, kind in zip(trunk, expected, strict=True))
+
+
+def test_a_fully_connected_layer_is_that_of_torch(networks: Networks, float64: None) -> None:
+    layer = networks.generator.layers[0].double()
+    assert isinstance(layer, nn.Linear)
+    x = torch.randn(7, layer.in_features)
+    torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
 
 
 def test_a_fully_connected_layer_normalises_its_units_before_it_opens(networks: Networks) -> None:
-    kinds = [type(module) for module in networks.generator.layers[:2]]
-    assert kinds == [nn.Linear, nn.BatchNorm1d]
+    first, second = networks.generator.layers[:2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.BatchNorm1d)
 
 
 @pytest.mark.parametrize("slope", [0.1, 0.01])

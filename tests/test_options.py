@@ -69,7 +69,7 @@ def test_a_block_survives_its_own_dump(model: Model, training: Training) -> None
 
 def test_a_block_cannot_be_changed(training: Training) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        training.seed = 1  # type: ignore[misc]
+        training.lr_d = 1  # type: ignore[misc]
 
 
 # --- The languages -------------------------------------------------------------------------------
@@ -149,6 +149,9 @@ def test_a_slice_reads_back_as_it_was_written() -> None:
 # --- Refusals ------------------------------------------------------------------------------------
 
 
+TRAINING_NEEDS = [key for key, field in Training.model_fields.items() if field.is_required()]
+
+
 def refuses(block: type, content: dict[str, Any], *words: str) -> None:
     with pytest.raises(UserError) as refusal:
         block.model_validate(content)  # type: ignore[attr-defined]
@@ -164,7 +167,11 @@ def refuses(block: type, content: dict[str, Any], *words: str) -> None:
         ({"iterations": "many"}, ["training.iterations is 'many'", "valid integer"]),
         ({"iterations": 0}, ["training.iterations is 0", "greater than or equal to 1"]),
         ({"iterations": 1.5}, ["training.iterations is 1.5", "valid integer"]),
-        ({"seed": -1}, ["training.seed is -1", "greater than or equal to 0"]),
+        ({"seeds": [-1]}, ["training.seeds.0 is -1", "greater than or equal to 0"]),
+        ({"seeds": []}, ["training.seeds is []"]),
+        ({"seeds": [1, 2, 1]}, ["training.seeds", "[1, 2, 1] has a seed twice"]),
+        ({"resume": "always"}, ["training.resume is 'always'", "'auto' or 'never'"]),
+        ({"precision": "float16"}, ["training.precision is 'float16'"]),
         ({"batch_size": 1}, ["training.batch_size is 1", "greater than or equal to 2"]),
         ({"lr_d": -2e-4}, ["training.lr_d is -0.0002", "greater than 0"]),
         ({"lr_d": 0}, ["training.lr_d", "greater than 0"]),
@@ -185,15 +192,15 @@ def test_a_bad_training_option_is_named_with_what_would_be_right(
     refuses(Training, {**training_block, **changes}, *words)
 
 
-@pytest.mark.parametrize("key", Training.model_fields)
+@pytest.mark.parametrize("key", TRAINING_NEEDS)
 def test_a_missing_training_option_is_named(training_block: dict[str, Any], key: str) -> None:
     rest = {name: value for name, value in training_block.items() if name != key}
     refuses(Training, rest, f"training.{key} is missing.")
 
 
 def test_all_mistakes_of_a_block_are_told_at_once(training_block: dict[str, Any]) -> None:
-    changes = {"lr_d": -1, "seed": "x", "speed": 3}
-    words = ["training.lr_d is -1", "training.seed is 'x'", "training.speed is not a known key"]
+    changes = {"lr_d": -1, "seeds": "x", "speed": 3}
+    words = ["training.lr_d is -1", "training.seeds is 'x'", "training.speed is not a known key"]
     refuses(Training, {**training_block, **changes}, *words)
 
 
@@ -393,7 +400,7 @@ def test_the_pixel_range_is_that_of_the_last_activation(
 # --- Identity of a training ----------------------------------------------------------------------
 
 OTHER: dict[str, Any] = {
-    "seed": 1,
+    "seeds": [1],
     "device": "auto",
     "iterations": 11,
     "baseline_iterations": 11,
@@ -409,8 +416,23 @@ OTHER: dict[str, Any] = {
     "evaluation_samples": 101,
     "log_every": 2,
     "checkpoint_every": 6,
+    "resume": "never",
+    "precision": "tf32",
+    "deterministic": True,
+    "cuda_graph": False,
+    "profile": True,
 }
-MAY_CHANGE = {"iterations", "baseline_iterations", "log_every", "checkpoint_every", "device"}
+MAY_CHANGE = {
+    "seeds",  # each has checkpoints of its own
+    "iterations",
+    "baseline_iterations",
+    "log_every",
+    "checkpoint_every",
+    "device",
+    "resume",
+    "cuda_graph",
+    "profile",
+}
 
 
 @pytest.mark.parametrize("key", Training.model_fields)
@@ -466,7 +488,7 @@ def test_flattening_names_every_value_by_its_path(
     training_block: dict[str, Any], training: Training, model: Model
 ) -> None:
     flat = flatten(training, "training")
-    assert set(flat) == {f"training.{key}" for key in training_block}
+    assert set(flat) == {f"training.{key}" for key in Training.model_fields}
     assert flat["training.lr_d"] == 2e-3
     assert flat["training.betas"] == "0.5, 0.999"
     assert flatten(model, "model")["model.trunk"] == "conv 6 s2 lrelu, conv 8 s2 bn lrelu"

@@ -1,7 +1,12 @@
-"""A training state to disk and back, whole or not at all."""
+"""A training state to disk and back: whole or not at all, and never another one's.
 
+A checkpoint is ``<name>.<iteration>.pt``: the SHA-256 of what follows, then what torch saves. The
+last two are kept, so that a good one is left should the last one be lost.
+"""
+
+import hashlib
 import io
-import pickle
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +14,43 @@ import torch
 
 from infogan.files import atomic
 
+_logger = logging.getLogger(__name__)
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain values; an older checkpoint stays until the new one is on disk."""
+_KEPT = 2
+_DIGEST = hashlib.sha256().digest_size
+SET_ASIDE = ".damaged"
+
+
+def save(folder: Path, name: str, iteration: int, content: dict[str, Any]) -> None:
+    """Write tensors and plain values; then older checkpoints but one are removed."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with atomic(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    payload = buffer.getbuffer()
+    with atomic(folder / f"{name}.{iteration:09d}.pt") as temporary, temporary.open("wb") as file:
+        file.write(hashlib.sha256(payload).digest())
+        file.write(payload)
+    for path in _newest_first(folder, name)[_KEPT:]:
+        path.unlink()
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """What ``save`` wrote, or None where there is nothing readable to continue from."""
-    if not path.exists():
-        return None
-    try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError):
-        return None
-    return content
+def load(folder: Path, name: str, device: torch.device) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, or None.
+
+    One that is not is set aside under another name, with a warning, for whoever wants to know.
+    """
+    for path in _newest_first(folder, name):
+        stored = memoryview(path.read_bytes())
+        digest, payload = bytes(stored[:_DIGEST]), stored[_DIGEST:]
+        if hashlib.sha256(payload).digest() == digest:
+            content: dict[str, Any] = torch.load(
+                io.BytesIO(payload), map_location=device, weights_only=True
+            )
+            return content
+        aside = path.with_name(path.name + SET_ASIDE)
+        path.replace(aside)
+        _logger.warning("%s is damaged and is not used; it is kept as %s", path, aside.name)
+    return None
+
+
+def _newest_first(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(f"{name}.*.pt"), reverse=True)

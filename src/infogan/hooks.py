@@ -19,6 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from infogan import tracking
+from infogan.datasets.values import Rows
 from infogan.errors import UserError
 from infogan.files import atomic
 from infogan.options import (
@@ -87,7 +88,7 @@ class Guards:
         outputs = pipeline.all_outputs()
         for dataset in _datasets(pipeline):
             if f"{dataset}.record" in outputs:
-                _clear(catalog.load(f"{dataset}.checkpoints"))
+                _forget(dataset, catalog)
             if f"{dataset}.card" in outputs:
                 _clear(catalog.load(f"{dataset}.workspace"))
         self._release()
@@ -121,6 +122,18 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _forget(dataset: str, catalog: CatalogProtocol) -> None:
+    """Remove the checkpoints of the training that is now finished, and of no other."""
+    folder = catalog.load(f"{dataset}.checkpoints")
+    names = [f"{dataset}.card", f"params:{dataset}.model", f"params:{dataset}.training"]
+    own = folder / _identity(dataset, {name: catalog.load(name) for name in names})
+    for path in (*own.glob("*.pt"), own / _SIDECAR):
+        path.unlink(missing_ok=True)
+    for empty in (own, folder):
+        if empty.exists() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
@@ -130,10 +143,11 @@ def _clear(folder: Path) -> None:
 def _tell(dataset: str, catalog: CatalogProtocol) -> None:
     """The last lines of a run: what was found, and where to look."""
     report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
-    run_id = catalog.load(f"{dataset}.record")["mlflow_run_id"]
+    record = catalog.load(f"{dataset}.record")
+    run_id = record["mlflow_run_id"]
     name = _data_name(dataset, catalog.load(f"{dataset}.card"))
     click.echo(f"\n{name}: what was found")
-    for sentence in findings(catalog.load(f"{dataset}.metrics")):
+    for sentence in findings(catalog.load(f"{dataset}.metrics"), record["alarms"].values()):
         click.echo(f"  {sentence}")
     click.echo(f"Report:  {report}")
     click.echo(f"Figures: {report.parent / 'figures'}{os.sep}*.png")
@@ -143,7 +157,16 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
 
 
 # Produced datasets that a run keeps as artifacts.
-_ARTIFACTS = ("history", "baseline_history", "metrics", "figures", "report")
+_ARTIFACTS = (
+    "history",
+    "baseline_history",
+    "more_histories",
+    "seed_metrics",
+    "metrics",
+    "figures",
+    "report",
+)
+_SIDECAR = "mlflow_run.json"  # beside the checkpoints: which run they belong to
 
 
 class Tracking:
@@ -215,6 +238,8 @@ class Tracking:
         tracker = tracking.current()
         if kind == "metrics":
             tracker.log_metrics({f"eval/{name}": value for name, value in data.items()})
+        if kind == "seed_metrics" and len(data.rows) > 1:
+            _log_seeds(tracker, data)
         if kind == "record":
             tags = {f"version.{name}": number for name, number in data["versions"].items()}
             tracker.set_tags({"device": data["device"], **tags})
@@ -239,12 +264,12 @@ class Tracking:
 
     def _open(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
         dataset = _dataset(node)
-        identity, resume = None, None
+        resume = None
         sidecar: Path | None = None
         if f"{dataset}.checkpoints" in inputs:
-            sidecar = inputs[f"{dataset}.checkpoints"] / "mlflow_run.json"
-            identity = _identity(dataset, inputs)
-            resume = _interrupted_run(sidecar, identity)
+            sidecar = inputs[f"{dataset}.checkpoints"] / _identity(dataset, inputs) / _SIDECAR
+            if inputs[f"params:{dataset}.training"].resume == "auto":
+                resume = _interrupted_run(sidecar)
         elif catalog.exists(f"{dataset}.record"):
             resume = catalog.load(f"{dataset}.record")["mlflow_run_id"]
 
@@ -260,9 +285,7 @@ class Tracking:
         tracking.activate(tracker)
         if sidecar and tracker.run_id:
             with atomic(sidecar) as temporary:
-                temporary.write_text(
-                    json.dumps({"fingerprint": identity, "run_id": tracker.run_id})
-                )
+                temporary.write_text(json.dumps({"run_id": tracker.run_id}))
         card = catalog.load(f"{dataset}.card") if catalog.exists(f"{dataset}.card") else {}
         commit, _, dirty = tracking.commit().partition("+")
         if tracker.run_id == resume and not sidecar:
@@ -297,6 +320,19 @@ class Tracking:
         tracking.activate(tracking.Tracker())
 
 
+def _log_seeds(tracker: tracking.Tracker, table: Rows) -> None:
+    """Final numbers of each seed to the run that trained it."""
+    for row in table.rows:
+        numbers = {
+            f"eval/{name}": value
+            for name, value in zip(table.columns, row, strict=True)
+            if value is not None
+        }
+        child = tracker.child(f"seed {row[0]:.0f}")
+        child.log_metrics(numbers)
+        child.end("FINISHED")
+
+
 def _dataset(node: Node) -> str:
     return node.namespace or "infogan"
 
@@ -326,16 +362,18 @@ def _identity(dataset: str, inputs: dict[str, Any]) -> str:
     )
 
 
-def _interrupted_run(sidecar: Path, identity: str) -> str | None:
-    """The run whose training was interrupted, if this one continues it."""
+def _interrupted_run(sidecar: Path) -> str | None:
+    """The run whose training was interrupted, if there is a checkpoint to continue from."""
     continues = any(sidecar.parent.glob("*.pt"))
     try:
-        saved = json.loads(sidecar.read_text())
+        run_id: str = json.loads(sidecar.read_text())["run_id"]
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return saved["run_id"] if continues and saved["fingerprint"] == identity else None
+    return run_id if continues else None
 
 
 def _seed(inputs: dict[str, Any]) -> str:
-    seeds: Iterable[int] = (v.seed for v in inputs.values() if isinstance(v, Training))
-    return str(next(iter(seeds), "?"))
+    seeds: Iterable[str] = (
+        ", ".join(map(str, v.seeds)) for v in inputs.values() if isinstance(v, Training)
+    )
+    return next(iter(seeds), "?")

@@ -1,31 +1,37 @@
 """Estimates of information: L_I on fresh codes, and what Q tells apart in given images."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from infogan.codes import LatentSpace
-from infogan.networks import Networks
+from infogan.codes import Categorical, LatentSpace
+from infogan.networks import Networks, evaluating
 
 CHUNK = 500  # images a forward pass; in eval mode the result does not depend on it
 
 
 @torch.no_grad()
 def fresh_lower_bounds(
-    networks: Networks, space: LatentSpace, samples: int, generator: torch.Generator
+    networks: Networks,
+    space: LatentSpace,
+    samples: int,
+    generator: torch.Generator,
+    pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """L_I of each code on codes drawn for this purpose, in eval mode, in nats.
 
-    Leaves the networks as they were: no parameter, batch-norm statistic or mode changes.
+    Leaves the networks as they were: no parameter, batch-norm statistic or mode changes, even if
+    ``pause``, called between two passes, raises.
     """
-    training = networks.training
-    networks.eval()
     sums = dict.fromkeys(space.codes, 0.0)
-    for start in range(0, samples, CHUNK):
-        latent = space.sample(min(CHUNK, samples - start), generator)
-        _, outputs = networks.discriminator(networks.generator(latent))
-        for name, likelihood in space.log_likelihoods(outputs, latent).items():
-            sums[name] += likelihood.double().sum().item()
-    networks.train(training)
+    with evaluating(networks):
+        for start in range(0, samples, CHUNK):
+            pause()
+            latent = space.sample(min(CHUNK, samples - start), generator)
+            _, outputs = networks.discriminator(networks.generator(latent))
+            for name, likelihood in space.log_likelihoods(outputs, latent).items():
+                sums[name] += likelihood.double().sum().item()
     return {name: sums[name] / samples + entropy for name, entropy in space.entropies().items()}
 
 
@@ -38,3 +44,37 @@ def category_information(probabilities: Tensor) -> float:
     mean = probabilities.double().mean(dim=0)
     each = torch.special.entr(probabilities.double()).sum(dim=1).mean()
     return float(torch.special.entr(mean).sum() - each)
+
+
+@torch.no_grad()
+def contrast(
+    networks: Networks,
+    space: LatentSpace,
+    pixel_range: tuple[float, float],
+    random: torch.Generator,
+) -> float:
+    """How much generated images differ: the standard deviation of a pixel over fresh images.
+
+    Averaged over pixels, in units of the pixel range: 0 if G always makes the same image.
+    """
+    with evaluating(networks):
+        images = networks.generator(space.sample(CHUNK, random))
+    low, high = pixel_range
+    return float(images.float().std(dim=0).mean()) / (high - low)
+
+
+@torch.no_grad()
+def unused_categories(
+    networks: Networks, space: LatentSpace, images: Tensor
+) -> dict[str, list[int]]:
+    """Categories that are the likeliest for none of these real images, by categorical code."""
+    with evaluating(networks):
+        features = [networks.discriminator.trunk(chunk) for chunk in torch.split(images, CHUNK)]
+        outputs = torch.cat([networks.discriminator.q_outputs(each) for each in features])
+    return {
+        name: sorted(
+            set(range(code.prior.categories)) - set(outputs[:, place].argmax(dim=1).tolist())
+        )
+        for name, place in space.q_columns()
+        if isinstance(code := space.codes[name], Categorical)
+    }

@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -568,9 +570,9 @@ class Model(Block):
 
 
 class Training(Block):
-    """The game of section 1: two steps an iteration, with Adam."""
+    """The game of section 1: two steps an iteration, with Adam; and how it is carried out."""
 
-    seed: Natural
+    seeds: Annotated[tuple[Natural, ...], Field(min_length=1)]  # a model each
     device: Literal["auto", "cpu", "cuda"]
     iterations: Positive
     baseline_iterations: Natural  # of the regular GAN; 0: there is none
@@ -586,6 +588,27 @@ class Training(Block):
     evaluation_samples: Positive
     log_every: Positive  # iterations between two looks at the numbers (a device synchronisation)
     checkpoint_every: Positive
+    resume: Literal["auto", "never"] = "auto"  # from a checkpoint of the same training
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    deterministic: bool = False  # on a GPU; a CPU always is, with the same number of threads
+    cuda_graph: bool = True  # on a GPU: record the iteration once, then replay it
+    profile: bool = False  # some iterations to a trace and a table of operators
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"{list(seeds)} has a seed twice: a seed always gives the same model")
+        return seeds
+
+    @property
+    def seed(self) -> int:
+        """The only seed, or the one whose model stands for all."""
+        return self.seeds[0]
+
+    def alone(self, seed: int) -> "Training":
+        """The training of one of the seeds."""
+        return self.model_copy(update={"seeds": (seed,)})
 
 
 class Evaluation(Block):
@@ -674,7 +697,19 @@ def check_blocks(data: Data, model: Model, training: Training) -> None:
 
 
 # What may change between an interruption and its continuation.
-_RESUMABLE = {"iterations", "baseline_iterations", "log_every", "checkpoint_every", "device"}
+_RESUMABLE = {
+    "seeds",  # each has checkpoints of its own
+    "iterations",
+    "baseline_iterations",
+    "log_every",
+    "checkpoint_every",
+    "device",
+    "resume",
+    "cuda_graph",
+    "profile",
+}
+# Code that decides what the next iteration gives.
+_TRAINS = ("batches", "codes", "networks", "seeds", "training")
 
 
 def fingerprint(model: Model, training: Training, data_sha256: str) -> str:
@@ -683,8 +718,13 @@ def fingerprint(model: Model, training: Training, data_sha256: str) -> str:
         "model": model.model_dump(mode="json"),
         "training": training.model_dump(mode="json", exclude=_RESUMABLE),
         "data": data_sha256,
+        "torch": version("torch"),
+        "code": [
+            hashlib.sha256(Path(__file__).with_name(f"{name}.py").read_bytes()).hexdigest()
+            for name in _TRAINS
+        ],
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(block: Options, prefix: str) -> dict[str, Any]:

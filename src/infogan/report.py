@@ -1,7 +1,7 @@
 """What a run found: in a few sentences for the terminal, and as one page for the browser."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from infogan.options import Claim, Reporting
@@ -24,8 +24,8 @@ _BATCH_NORM_TOLERANCE = 0.02
 _STRONGEST = 3  # factors a code in the table of the report
 
 
-def findings(metrics: Mapping[str, float]) -> list[str]:
-    """What the numbers say, a sentence each."""
+def findings(metrics: Mapping[str, float], alarms: Iterable[str] = ()) -> list[str]:
+    """What the numbers say, a sentence each, and the alarms of the training."""
     codes = [name.removeprefix("entropy.") for name in metrics if name.startswith("entropy.")]
     sentences = []
     if "partial.images" in metrics:
@@ -64,7 +64,24 @@ def findings(metrics: Mapping[str, float]) -> list[str]:
                 f"Careful: with batch-norm statistics of real images the error is "
                 f"{metrics['error_one_to_one_recalibrated']:.1%}, more than 2 points apart."
             )
-    return [*sentences, *_known_factors(metrics)]
+    warnings = [f"Alarm: {words}" for words in alarms]
+    return [*sentences, *_known_factors(metrics), *_over_seeds(metrics), *warnings]
+
+
+def _over_seeds(metrics: Mapping[str, float]) -> list[str]:
+    """Mean, deviation, best and worst of what one looks at first."""
+    shown = [
+        name
+        for name in metrics
+        if f"mean.{name}" in metrics
+        and (name == "error_one_to_one" or name.startswith(("lower_bound.", "correlation.")))
+    ]
+    listed = "; ".join(
+        f"{name} {metrics[f'mean.{name}']:.3f} ± {metrics[f'deviation.{name}']:.3f}, "
+        f"best {metrics[f'best.{name}']:.3f}, worst {metrics[f'worst.{name}']:.3f}"
+        for name in shown
+    )
+    return [f"Over {metrics['seeds']:.0f} seeds: {listed}."] if listed else []
 
 
 def _known_factors(metrics: Mapping[str, float]) -> list[str]:
@@ -133,6 +150,7 @@ def page(
     figures: Mapping[str, bytes],
     facts: Mapping[str, Any],
     parameters: Mapping[str, Any],
+    alarms: Iterable[str] = (),
 ) -> str:
     """One self-contained HTML page: opens from disk, asks no other address for anything."""
     from jinja2 import Environment, PackageLoader
@@ -142,7 +160,7 @@ def page(
     )
     return environment.get_template("report.html.j2").render(
         title=title,
-        findings=findings(metrics),
+        findings=findings(metrics, alarms),
         figures=[
             {
                 "name": name,

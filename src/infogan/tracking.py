@@ -9,7 +9,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -37,6 +38,10 @@ class Tracker:
 
     run_id: str | None = None
 
+    def child(self, name: str) -> "Tracker":  # noqa: ARG002
+        """A tracker of a run below this one; the run of this name, if there is one."""
+        return self
+
     def log_row(self, name: str, columns: Sequence[str], row: Sequence[float | None]) -> None:
         """Numbers of one iteration (the first column) of the model ``name``."""
 
@@ -62,13 +67,17 @@ class Tracker:
 class MlflowTracker(Tracker):
     """One MLflow run, addressed by its id so that no other code's active run is touched."""
 
-    def __init__(self, client: "MlflowClient", run_id: str, uri: str) -> None:
+    def __init__(
+        self, client: "MlflowClient", run_id: str, uri: str, *, resumed: bool = False
+    ) -> None:
         self.run_id = run_id
         self._client = client
         self._uri = uri
         self._alive = True
         self._points: list[Metric] = []
         self._flushed = time.monotonic()
+        self._resumed = resumed
+        self._last_steps: dict[str, int] = {}
         self._params: dict[str, str] = (
             self._attempt(lambda: dict(client.get_run(run_id).data.params)) or {}
         )
@@ -84,10 +93,38 @@ class MlflowTracker(Tracker):
             _lament(self._uri, error)
             return None
 
+    def child(self, name: str) -> Tracker:
+        return self._attempt(lambda: self._child(name)) or Tracker()
+
+    def _child(self, name: str) -> Tracker:
+        experiment = self._client.get_run(self.run_id).info.experiment_id
+        below = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.`mlflow.runName` = '{name}'"
+        for run in self._client.search_runs([experiment], below):
+            if _reopen(self._client, run.info.run_id):
+                return MlflowTracker(self._client, run.info.run_id, self._uri, resumed=True)
+        tags = {"mlflow.parentRunId": self.run_id}
+        run = self._client.create_run(experiment, run_name=name, tags=tags)
+        return MlflowTracker(self._client, run.info.run_id, self._uri)
+
+    def _last_step(self, name: str) -> int:
+        """Up to where the store has a model's rows, -1 if it has none."""
+        if not self._resumed:
+            return -1
+        if name not in self._last_steps:
+            data = self._client.get_run(self.run_id).data.metrics
+            keys = [key for key in data if key.startswith(f"{name}/")]
+            histories = [self._client.get_metric_history(self.run_id, key) for key in keys]
+            self._last_steps[name] = max((p.step for h in histories for p in h), default=-1)
+        return self._last_steps[name]
+
     def log_row(self, name: str, columns: Sequence[str], row: Sequence[float | None]) -> None:
         from mlflow.entities import Metric
 
         step, now = int(row[0] or 0), int(time.time() * 1000)
+        # A killed run has sent rows that its last checkpoint does not hold; they come again.
+        last = self._attempt(lambda: self._last_step(name))
+        if last is not None and step <= last:
+            return
         self._points += [
             Metric(f"{name}/{column}", value, now, step)
             for column, value in zip(columns[1:], row[1:], strict=True)
@@ -160,7 +197,7 @@ def open_run(
         _create_database(uri)
         client = MlflowClient(uri)
         if resume and _reopen(client, resume):
-            return MlflowTracker(client, resume, uri)
+            return MlflowTracker(client, resume, uri, resumed=True)
         found = client.get_experiment_by_name(experiment)
         experiment_id = (
             found.experiment_id
@@ -233,6 +270,26 @@ def activate(tracker: Tracker) -> None:
     """Make a tracker the current one."""
     global _current  # noqa: PLW0603
     _current = tracker
+
+
+@contextmanager
+def child(name: str, *, nested: bool) -> Iterator[None]:
+    """Within the block, ``current()`` is a run below the current one, if ``nested``."""
+    parent = current()
+    if not nested:
+        yield
+        return
+    activate(parent.child(name))
+    status = "KILLED"
+    try:
+        yield
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        current().end(status)
+        activate(parent)
 
 
 def versions() -> dict[str, str]:

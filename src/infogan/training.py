@@ -11,7 +11,8 @@ Real and generated images pass D apart, each with its own batch-norm statistics.
 images enter L_I. The regular GAN of Figure 1 differs in one thing: L_I is missing from loss_G.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,24 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from infogan.batches import batches
 from infogan.codes import LatentSpace
 from infogan.networks import Networks, build, to_pixels
 from infogan.options import CategoricalPrior, Model, Shape, Training
-
-# What a seed is used for; each purpose has a stream of its own.
-_INITIALISATION, _LATENT, _ORDER, HELD_OUT = range(4)
-
-
-def derive_seed(seed: int, *purpose: int) -> int:
-    """A seed for one purpose, independent of those of all others."""
-    return int(np.random.SeedSequence([seed, *purpose]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one. A seed gives other numbers on other devices."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+from infogan.seeds import INITIALISATION, LATENT, derive_seed
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,15 @@ class Game:
             if isinstance(code.prior, CategoricalPrior)
             else options.lambda_continuous
             for name, code in self.space.codes.items()
+        }
+
+    @property
+    def told_entropies(self) -> dict[str, float]:
+        """H(c) of the categorical codes that G is told about."""
+        return {
+            name: code.prior.entropy
+            for name, code in self.space.codes.items()
+            if self.informs_generator and isinstance(code.prior, CategoricalPrior)
         }
 
     @property
@@ -114,43 +111,27 @@ class State:
 
 def start(model: Model, training: Training, image_shape: Shape, device: torch.device) -> State:
     """A new state: weights and latent variables follow from the seed."""
-    networks = build(model, image_shape, derive_seed(training.seed, _INITIALISATION)).to(device)
+    networks = build(model, image_shape, derive_seed(training.seed, INITIALISATION))
+    # Convolutions are faster on images whose channels lie side by side.
+    networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks.train()
 
     def adam(module: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(module.parameters(), lr=lr, betas=training.betas, fused=True)
+        return torch.optim.Adam(
+            module.parameters(),
+            lr=lr,
+            betas=training.betas,
+            fused=True,
+            capturable=device.type == "cuda",  # may become part of a recorded iteration
+        )
 
     return State(
         networks,
         adam(networks.discriminator, training.lr_d),
         adam(networks.generator, training.lr_g),
-        torch.Generator(device).manual_seed(derive_seed(training.seed, _LATENT)),
+        torch.Generator(device).manual_seed(derive_seed(training.seed, LATENT)),
         iteration=0,
     )
-
-
-def resident(images: np.ndarray, device: torch.device) -> Tensor:
-    """The uint8 images (N, C, H, W) in memory, on the device if they take at most half of it."""
-    tensor = torch.from_numpy(np.array(images))  # a copy: the file is mapped read-only
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return tensor.to(device) if tensor.nbytes <= free // 2 else tensor.pin_memory()
-    return tensor
-
-
-def batches(images: Tensor, batch_size: int, seed: int, iteration: int) -> Iterator[Tensor]:
-    """Endless minibatches from the given iteration on: each epoch a new order, rest dropped.
-
-    The order follows from seed and epoch alone, so a continued run needs no stored position.
-    """
-    each_epoch = len(images) // batch_size
-    while True:
-        epoch, first = divmod(iteration, each_epoch)
-        order_generator = torch.Generator().manual_seed(derive_seed(seed, _ORDER, epoch))
-        order = torch.randperm(len(images), generator=order_generator).to(images.device)
-        for batch in order[: each_epoch * batch_size].view(each_epoch, batch_size)[first:]:
-            yield images[batch]
-            iteration += 1
 
 
 def information(game: Game, bounds: dict[str, Tensor]) -> Tensor:
@@ -169,9 +150,8 @@ def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
     with torch.no_grad():
         fake = state.networks.generator(latent)
 
-    real_logit = discriminator.d_logit(discriminator.trunk(real))
-    features = discriminator.trunk(fake)
-    fake_logit = discriminator.d_logit(features)
+    of_real, features = discriminator.features(real, fake)
+    real_logit, fake_logit = discriminator.d_logit(of_real), discriminator.d_logit(features)
     outputs = discriminator.q_outputs(features if game.informs_trunk else features.detach())
     bounds = game.space.lower_bounds(outputs, latent)
     # -log D(x) = softplus(-logit), -log(1 - D(x)) = softplus(logit): no epsilon needed
@@ -201,7 +181,76 @@ def g_step(state: State, game: Game, count: int) -> Tensor:
     return loss
 
 
-def train(state: State, game: Game, images: Tensor) -> Iterator[Tensor]:
+def one_iteration(state: State, game: Game, batch: Tensor) -> Tensor:
+    """Both steps on a batch of uint8 images: a row of numbers, as ``game.columns`` names them."""
+    half = game.training.precision == "bfloat16"
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=half):
+        loss_d, *others = d_q_step(state, game, to_pixels(batch, game.pixel_range))
+        loss_g = g_step(state, game, len(batch))
+    return torch.stack([loss_d, loss_g, *others]).detach()
+
+
+Record = Callable[[Callable[[], None], torch.Generator], Callable[[], None]]
+
+
+def _cuda_graph(work: Callable[[], None], random: torch.Generator) -> Callable[[], None]:
+    """The kernels that ``work`` launches, to be launched again as one."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # libraries choose and allocate before anything is recorded
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(random)
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+class Recorded:
+    """The iteration, recorded once and then replayed.
+
+    These networks are so small that a GPU computes faster than a program can launch kernels.
+    Recording runs the iteration a few times; the state is then put back, in place, since the
+    recording knows its tensors by their addresses.
+    """
+
+    def __init__(
+        self, state: State, game: Game, batch: Tensor, record: Record = _cuda_graph
+    ) -> None:
+        self._batch = batch.clone()
+
+        def work() -> None:
+            self._row = one_iteration(state, game, self._batch)
+
+        before = {name: value.clone() for name, value in _tensors(state)}
+        random = state.random.get_state()
+        state.networks.zero_grad()
+        self._replay = record(work, state.random)
+        with torch.no_grad():
+            for name, value in _tensors(state):
+                # What the optimizers had not made yet begins with zeros.
+                value.copy_(before[name]) if name in before else value.zero_()
+        state.random.set_state(random)
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """A row of numbers."""
+        self._batch.copy_(batch)
+        self._replay()
+        return self._row.clone()
+
+
+def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that an iteration changes."""
+    yield from state.networks.state_dict().items()
+    for letter, optimizer in (("d", state.optimizer_d), ("g", state.optimizer_g)):
+        for place, values in enumerate(optimizer.state.values()):
+            for name, value in values.items():
+                yield f"{letter}.{place}.{name}", value
+
+
+def train(state: State, game: Game, images: Tensor | np.ndarray) -> Iterator[Tensor]:
     """Endless iterations; after each, its numbers in the order of ``game.columns``, on the device.
 
     The state is advanced in place and may be saved whenever the generator waits. Nothing here
@@ -209,9 +258,15 @@ def train(state: State, game: Game, images: Tensor) -> Iterator[Tensor]:
     """
     options = game.training
     device = state.random.device
-    for batch in batches(images, options.batch_size, options.seed, state.iteration):
-        real = to_pixels(batch.to(device, non_blocking=True), game.pixel_range)
-        loss_d, *others = d_q_step(state, game, real)
-        loss_g = g_step(state, game, options.batch_size)
+    supply = batches(images, options.batch_size, options.seed, state.iteration, device)
+    first = next(supply)
+
+    def eager(batch: Tensor) -> Tensor:
+        return one_iteration(state, game, batch)
+
+    recorded = device.type == "cuda" and options.cuda_graph
+    step = Recorded(state, game, first) if recorded else eager
+    for batch in itertools.chain([first], supply):
+        row = step(batch)
         state.iteration += 1
-        yield torch.stack([loss_d, loss_g, *others]).detach()
+        yield row

@@ -27,11 +27,15 @@ def uninterrupted(make_project: Callable[..., Project]) -> Project:
     return project
 
 
+def saved(project: Project) -> bool:
+    """Whether there is a checkpoint."""
+    return any(project.data("06_checkpoints/digits").glob("*/infogan.0.*.pt"))
+
+
 def interrupt(project: Project, number: signal.Signals) -> subprocess.CompletedProcess[str]:
     """Start the training and send a signal once it has saved its first checkpoint."""
     process = project.start("--pipelines=digits.training", LONG)
-    checkpoint = project.data("06_checkpoints/digits/infogan.pt")
-    project.wait_for(process, checkpoint.exists)
+    project.wait_for(process, lambda: saved(project))
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
@@ -86,8 +90,22 @@ def test_a_checkpoint_of_other_parameters_is_not_continued(project: Project) -> 
     interrupt(project, signal.SIGINT)
     done = project.run("--pipelines=digits.training", "--params=digits.training.lr_g=2.0e-3")
     assert done.returncode == 0, done.stderr
-    assert "is of another training and is dropped" in done.stderr
+    assert re.search(r"infogan\.0\.\d+\.pt is of another training .* is left alone", done.stderr)
     assert "infogan: from iteration 0 to 30" in done.stderr
+    # It waits for whoever goes back to its parameters.
+    done = project.run("--pipelines=digits.training", LONG)
+    assert re.search(r"infogan: from iteration [1-9]\d* to 300", done.stderr)
+    assert not project.data("06_checkpoints/digits").exists()
+
+
+def test_a_training_can_be_told_to_begin_anew(project: Project, uninterrupted: Project) -> None:
+    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    interrupt(project, signal.SIGINT)
+    done = project.run("--pipelines=digits.training", f"{LONG},digits.training.resume=never")
+    assert done.returncode == 0, done.stderr
+    assert "infogan: from iteration 0 to 300" in done.stderr
+    history = "08_reporting/digits/history.csv"
+    assert project.data(history).read_bytes() == uninterrupted.data(history).read_bytes()
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused_and_neither_is_harmed(
@@ -95,7 +113,7 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_and_neither_is_harmed(
 ) -> None:
     assert project.run("--pipelines=digits.ingestion").returncode == 0
     first = project.start("--pipelines=digits.training", LONG)
-    project.wait_for(first, project.data("06_checkpoints/digits/infogan.pt").exists)
+    project.wait_for(first, lambda: saved(project))
     second = project.run("--pipelines=digits.training", LONG)
     assert second.returncode == 1
     assert "Error: Another run is at work on digits" in second.stderr

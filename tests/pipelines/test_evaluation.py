@@ -110,12 +110,12 @@ def test_a_regular_gan_that_was_not_trained_leaves_no_trace(weigh: Weigh, model:
     assert traversals.card["values"] == {}
     metrics = {"a": 1.0}
     record = {"iterations": 0, "seconds": 1.0}
-    assert nodes.add_baseline(metrics, record, {"lower_bound.c1": 0.1}) == metrics
+    assert nodes.complete(metrics, {}, record, {"lower_bound.c1": 0.1}) == metrics
 
 
 def test_the_baselines_numbers_are_named_as_its_own() -> None:
     numbers = {"lower_bound.c1": 0.1, "entropy.c1": 2.3, "partial.images": 5, "partial.of": 9}
-    found = nodes.add_baseline({"a": 1.0}, {"iterations": 7, "seconds": 3.0}, numbers)
+    found = nodes.complete({"a": 1.0}, {}, {"iterations": 7, "seconds": 3.0}, numbers)
     assert found == {
         "a": 1.0,
         "baseline_lower_bound.c1": 0.1,
@@ -241,3 +241,57 @@ def test_with_sigma_fixed_the_bound_of_a_perfect_reading_stands_beside_it(
         for name in nodes.measure(weigh(make_model()), IMAGES, CARD, make_model(), EVALUATION)
         if "perfect" in name
     ]
+
+
+# --- Several seeds -------------------------------------------------------------------------------
+
+
+def seeded(model: Model, make_training: Callable[..., Training], seed: int) -> Weights:
+    card = {
+        "name": "infogan",
+        "model": model.model_dump(mode="json"),
+        "training": make_training(seeds=[seed]).model_dump(mode="json"),
+        "image_shape": [1, 8, 8],
+        "iterations": 5,
+        "record": {"iterations": 5, "seconds": 2.0 + seed},
+    }
+    return Weights(to_arrays(build(model, (1, 8, 8), seed)), card)
+
+
+def own_numbers(weights: Weights, model: Model) -> dict[str, float]:
+    information = nodes.measure(weights, IMAGES, CARD, model, EVALUATION)
+    classification, _ = nodes.classify(weights, IMAGES, LABELS, CARD, model, EVALUATION)
+    return nodes.summarise(weights.card["record"], weights, information, classification)
+
+
+def test_seeds_are_compared_by_mean_deviation_best_and_worst(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    models = {seed: seeded(model, make_training, seed) for seed in (4, 0, 2)}
+    each = {seed: own_numbers(weights, model) for seed, weights in models.items()}
+    more = {str(seed): models[seed] for seed in (0, 2)}
+    data = (IMAGES, LABELS, NO_FACTORS, CARD, model, EVALUATION)
+    rows, summary = nodes.compare_seeds({**each[4], "error_kmeans": 0.1}, more, *data)
+    assert rows.column("seed").tolist() == [4, 0, 2]
+    assert "error_kmeans" not in rows.columns  # not of a seed
+    for name in ("error_one_to_one", "lower_bound.c1", "seconds_training"):
+        values = np.array([each[seed][name] for seed in (4, 0, 2)])
+        np.testing.assert_array_equal(rows.column(name), values)
+        assert summary[f"mean.{name}"] == pytest.approx(values.mean())
+        assert summary[f"deviation.{name}"] == pytest.approx(values.std(ddof=1))
+        best, worst = values.max(), values.min()
+        if not name.startswith("lower_bound"):
+            best, worst = worst, best
+        assert (summary[f"best.{name}"], summary[f"worst.{name}"]) == (best, worst)
+    assert summary["seeds"] == 3
+    assert not [name for name in summary if "entropy" in name or "iterations" in name]
+
+
+def test_of_one_seed_there_is_nothing_to_compare(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    numbers = own_numbers(seeded(model, make_training, 1), model)
+    data = (IMAGES, LABELS, NO_FACTORS, CARD, model, EVALUATION)
+    rows, summary = nodes.compare_seeds(numbers, {}, *data)
+    assert summary == {}
+    assert rows.rows == [tuple(numbers[name] for name in rows.columns)]

@@ -10,6 +10,7 @@ from infogan.datasets.faces import Faces
 from infogan.datasets.figures import FiguresDataset
 from infogan.datasets.folder import ImageFolder
 from infogan.datasets.mnist import Mnist
+from infogan.datasets.models import ModelsDataset
 from infogan.datasets.rows import RowsDataset
 from infogan.datasets.svhn import Svhn
 from infogan.datasets.weights import WeightsDataset
@@ -25,6 +26,7 @@ __all__ = [
     "FolderDataset",
     "ImageFolder",
     "Mnist",
+    "ModelsDataset",
     "RowsDataset",
     "Svhn",
     "WeightsDataset",

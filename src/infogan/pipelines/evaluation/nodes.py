@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infogan.datasets.values import Arrays, Weights
+from infogan.datasets.values import Arrays, Rows, Weights
 from infogan.errors import UserError
 from infogan.options import CategoricalPrior, Evaluation, Model, UniformPrior
 
@@ -34,7 +34,7 @@ def measure(
     from infogan.codes import LatentSpace
     from infogan.evaluation import category_probabilities
     from infogan.information import category_information, fresh_lower_bounds
-    from infogan.training import derive_seed
+    from infogan.seeds import derive_seed
 
     networks, device = _load(weights, card, model, evaluation)
     space = LatentSpace(model)
@@ -140,9 +140,10 @@ def classify_references(
 
     Of the untrained network's codes it is the one that fits the training labels best, as above.
     """
+    from infogan.devices import choose_device
     from infogan.evaluation import cluster_pixels, judge, recalibrated
     from infogan.networks import build
-    from infogan.training import choose_device, derive_seed
+    from infogan.seeds import derive_seed
 
     if not _classifiable(labels, model):
         return {}
@@ -195,7 +196,7 @@ def explain(
     from infogan.codes import LatentSpace
     from infogan.disentanglement import scores
     from infogan.evaluation import associations, read_codes
-    from infogan.training import derive_seed
+    from infogan.seeds import derive_seed
 
     known = card.get("factors", [])
     if not known or len(images["test"]) < _FEWEST_TO_EXPLAIN:
@@ -233,7 +234,7 @@ def traverse(
     from infogan.codes import LatentSpace
     from infogan.evaluation import sample_images
     from infogan.evaluation import traverse as panels_of
-    from infogan.training import derive_seed
+    from infogan.seeds import derive_seed
 
     if not _trained(weights):
         return Weights({}, {"values": {}, "model": dict(weights.card)})
@@ -263,15 +264,64 @@ def summarise(
     return {
         **merged,
         "iterations": record["iterations"],
-        "seed": weights.card["training"]["seed"],
+        "seed": weights.card["training"]["seeds"][0],
         "seconds_training": record["seconds"],
     }
 
 
-def add_baseline(
-    metrics: dict[str, float], record: dict[str, Any], numbers: dict[str, float]
+# Numbers that are the same for every seed, or not about the model of one.
+_NOT_OF_A_SEED = ("entropy.", "partial.", "perfect.", "iterations", "seed")
+
+
+def compare_seeds(
+    numbers: dict[str, float],
+    more: dict[str, Weights],
+    images: Arrays,
+    labels: Arrays,
+    factors: Arrays,
+    card: dict[str, Any],
+    model: Model,
+    evaluation: Evaluation,
+) -> tuple[Rows, dict[str, float]]:
+    """The numbers of every seed's model, a row each; mean, deviation, best and worst of each.
+
+    ``numbers`` are those of the first seed. Of a single seed there is nothing to compare.
+    """
+    tables = [numbers]
+    for weights in more.values():
+        classification, _ = classify(weights, images, labels, card, model, evaluation)
+        explanation, _ = explain(weights, images, factors, card, model, evaluation)
+        information = measure(weights, images, card, model, evaluation)
+        tables.append(
+            summarise(weights.card["record"], weights, information, classification, explanation)
+        )
+    columns = ("seed", *(name for name in tables[-1] if name != "seed"))
+    rows = Rows(columns, [tuple(table[name] for name in columns) for table in tables])
+    if not more:
+        return rows, {}
+    summary: dict[str, float] = {"seeds": len(tables)}
+    for name in columns:
+        if name.startswith(_NOT_OF_A_SEED):
+            continue
+        values = rows.column(name)
+        smaller = name.startswith(("error", "seconds"))
+        summary |= {
+            f"mean.{name}": float(values.mean()),
+            f"deviation.{name}": float(values.std(ddof=1)),
+            f"best.{name}": float(values.min() if smaller else values.max()),
+            f"worst.{name}": float(values.max() if smaller else values.min()),
+        }
+    return rows, summary
+
+
+def complete(
+    metrics: dict[str, float],
+    summary: dict[str, float],
+    record: dict[str, Any],
+    numbers: dict[str, float],
 ) -> dict[str, float]:
-    """The same table with the baseline's bounds beside it, if there is one."""
+    """The same table with other seeds and the baseline's bounds beside it, if there are any."""
+    metrics = {**metrics, **summary}
     if not record["iterations"]:
         return metrics
     bounds = {
@@ -334,8 +384,8 @@ def _load(
     weights: Weights, card: Mapping[str, Any], model: Model, evaluation: Evaluation
 ) -> "tuple[Networks, torch.device]":
     """The model, if it is the one that parameters and data speak of."""
+    from infogan.devices import choose_device
     from infogan.networks import rebuild
-    from infogan.training import choose_device
 
     saved, networks = rebuild(weights.card, weights.arrays)
     name = weights.card.get("name", "the model")

@@ -3,10 +3,11 @@
 from kedro.pipeline import Pipeline, node
 
 from infogan.pipelines.evaluation.nodes import (
-    add_baseline,
     classify,
     classify_baseline,
     classify_references,
+    compare_seeds,
+    complete,
     explain,
     measure,
     summarise,
@@ -77,10 +78,24 @@ def create_pipeline() -> Pipeline:
                 name="summarise",
             ),
             node(
-                add_baseline,
-                ["own_metrics", "baseline_record", "baseline_information"],
+                compare_seeds,
+                [
+                    "own_metrics",
+                    "more_models",
+                    "images",
+                    "labels",
+                    "factors",
+                    "card",
+                    *_OPTIONS,
+                ],
+                ["seed_metrics", "seed_summary"],
+                name="compare_seeds",
+            ),
+            node(
+                complete,
+                ["own_metrics", "seed_summary", "baseline_record", "baseline_information"],
                 "metrics",
-                name="add_baseline",
+                name="complete",
             ),
         ]
     )

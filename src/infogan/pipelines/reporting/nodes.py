@@ -85,7 +85,7 @@ def write_report(
         "MLflow run": record["mlflow_run_id"] or "not tracked",
         "device": f"{record['device']}, {record['threads']} threads",
         "training time": f"{record['seconds']:.0f} s for {record['iterations']} iterations",
-        "seed": training.seed,
+        "seed": ", ".join(map(str, training.seeds)),
         **_partial(card),
         "images": "; ".join(
             f"{split} {each['images']:,} (from {each['from']}, sha256 {each['sha256']})"
@@ -102,7 +102,8 @@ def write_report(
     }
     model_name = card["source"].get("model")
     title = f"{reporting.title} ({model_name})" if model_name else reporting.title
-    return page(reporting, title, metrics, known_factors, figures, facts, parameters)
+    alarms = record["alarms"].values()
+    return page(reporting, title, metrics, known_factors, figures, facts, parameters, alarms)
 
 
 def _partial(card: dict[str, Any]) -> dict[str, str]:

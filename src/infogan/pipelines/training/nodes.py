@@ -1,172 +1,306 @@
 """The loop around the game: numbers, checkpoints, progress and interruptions."""
 
 import logging
-import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infogan import tracking
 from infogan.datasets.values import Arrays, Rows, Weights
-from infogan.errors import UserError
 from infogan.options import Model, Training, fingerprint
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
-    import torch
+    import numpy as np
     from torch import Tensor
 
-    from infogan.training import Game
+    from infogan.alarms import Alarms
+    from infogan.training import Game, State
 
 _logger = logging.getLogger(__name__)
 
-SATURATED_ITERATIONS = 200  # of an almost perfect D, before that is worth a warning
+_DIAGNOSED = 2000  # real images that are looked at for unused categories
 
 
 def fit(
     images: Arrays, card: dict[str, Any], checkpoints: Path, model: Model, training: Training
-) -> tuple[Weights, Rows, dict[str, Any]]:
-    """Train InfoGAN: weights, history, and a record of how it was done."""
+) -> tuple[Weights, Rows, dict[str, Any], dict[str, Weights], Rows]:
+    """Train InfoGAN once a seed.
+
+    Of the first seed: weights, history, and a record of how it was done. Of all further ones, by
+    seed: weights with their record, and their histories in one table.
+    """
     from infogan.training import infogan
 
-    game = infogan(model, training)
-    return _fit("infogan", game, training.iterations, images, card, checkpoints, model)
+    trained = []
+    for seed in training.seeds:
+        alone = training.alone(seed)
+        with tracking.child(f"seed {seed}", nested=len(training.seeds) > 1):
+            trained.append(
+                _Fit(
+                    "infogan",
+                    infogan(model, alone),
+                    training.iterations,
+                    images,
+                    card,
+                    checkpoints,
+                    model,
+                ).run()
+            )
+    (weights, rows, record), *others = trained
+    names = [str(seed) for seed in training.seeds[1:]]
+    more = {
+        name: Weights(each.arrays, {**each.card, "record": its_record})
+        for name, (each, _, its_record) in zip(names, others, strict=True)
+    }
+    histories = [
+        (int(name), *row)
+        for name, (_, its_rows, _) in zip(names, others, strict=True)
+        for row in its_rows.rows
+    ]
+    return weights, rows, record, more, Rows(("seed", *rows.columns), histories)
 
 
 def fit_baseline(
     images: Arrays, card: dict[str, Any], checkpoints: Path, model: Model, training: Training
 ) -> tuple[Weights, Rows, dict[str, Any]]:
-    """Train the regular GAN of Figure 1, whose generator is not told about the codes."""
+    """Train the regular GAN of Figure 1, whose generator is not told about the codes.
+
+    Of the first seed alone.
+    """
     from infogan.training import regular_gan
 
-    game = regular_gan(model, training)
-    return _fit("baseline", game, training.baseline_iterations, images, card, checkpoints, model)
+    game = regular_gan(model, training.alone(training.seed))
+    iterations = training.baseline_iterations
+    return _Fit("baseline", game, iterations, images, card, checkpoints, model).run()
 
 
-def _fit(
-    name: str,
-    game: "Game",
-    iterations: int,
-    images: Arrays,
-    card: dict[str, Any],
-    checkpoints: Path,
-    model: Model,
-) -> tuple[Weights, Rows, dict[str, Any]]:
-    """Train to the given iteration, from a checkpoint of the same training if there is one."""
-    import torch
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
+class _Stop(Exception):
+    """Somebody waits for the program to end."""
 
-    from infogan import checkpoint
-    from infogan.information import fresh_lower_bounds
-    from infogan.interrupts import postponed_interrupts
-    from infogan.networks import to_arrays
-    from infogan.training import HELD_OUT, choose_device, derive_seed, resident, start, train
 
-    options = game.training
-    device = choose_device(options.device)
-    image_shape = tuple(card["shape"])
-    data_sha256 = card["splits"]["train"]["sha256"]
-    identity = fingerprint(model, options, data_sha256)
-    path = checkpoints / f"{name}.pt"
+class _Fit:
+    """One training: from its checkpoint, if there is one, to the given iteration."""
 
-    # 1. Start, or continue.
-    provenance = tracking.provenance()
-    state = start(model, options, image_shape, device)
-    history = _History(name, game)
-    seconds_before = 0.0
-    saved = _checkpoint(path, identity, iterations, device)
-    if saved:
-        state.load_state_dict(saved["state"])
-        history.rows = [tuple(row) for row in saved["rows"]]
-        seconds_before = saved["seconds"]
-    _logger.info("%s: from iteration %d to %d on %s", name, state.iteration, iterations, device)
+    def __init__(
+        self,
+        name: str,
+        game: "Game",
+        iterations: int,
+        images: Arrays,
+        card: dict[str, Any],
+        checkpoints: Path,
+        model: Model,
+    ) -> None:
+        from infogan.alarms import Alarms
+        from infogan.devices import choose_device, configure
+        from infogan.training import start
 
-    def held_out() -> list[float]:
-        random = torch.Generator(device).manual_seed(derive_seed(options.seed, HELD_OUT))
-        samples = options.evaluation_samples
-        return list(fresh_lower_bounds(state.networks, game.space, samples, random).values())
+        options = game.training
+        configure(options)
+        self._provenance = tracking.provenance()
+        self._name = name
+        self._label = f"{name}.{options.seed}"  # of its checkpoints
+        self._game = game
+        self._iterations = iterations
+        self._images = images["train"]
+        self._image_shape = tuple(card["shape"])
+        self._data_sha256 = card["splits"]["train"]["sha256"]
+        self._folder = checkpoints / fingerprint(model, options, self._data_sha256)
+        self._model = model
+        self._device = choose_device(options.device)
+        self._state = start(model, options, self._image_shape, self._device)
+        self._alarms = Alarms(
+            name,
+            game.told_entropies,
+            lambda kind, words: tracking.current().set_tags({f"alarm.{kind}": words}),
+        )
+        self._history = _History(name, game, self._alarms)
+        self._interrupted: Callable[[], bool] = lambda: False
+        self._seconds = 0.0
+        self._began = time.perf_counter()
 
-    def save() -> None:
+    def run(self) -> tuple[Weights, Rows, dict[str, Any]]:
+        """Train; weights, history, and a record of how it was done."""
+        self._resume()
+        _logger.info(
+            "%s: from iteration %d to %d on %s",
+            self._name,
+            self._state.iteration,
+            self._iterations,
+            self._device,
+        )
+        self._train()
+        return self._result()
+
+    def _resume(self) -> None:
+        from infogan import checkpoint
+
+        if self._game.training.resume == "never":
+            return
+        saved = checkpoint.load(self._folder, self._label, self._device)
+        if saved and saved["state"]["iteration"] <= self._iterations:
+            self._state.load_state_dict(saved["state"])
+            self._alarms.raised.update(saved["alarms"])
+            self._history.resume(saved["rows"])
+            self._seconds = saved["seconds"]
+        for path in sorted(self._folder.parent.glob(f"*/{self._label}.*.pt")):
+            if path.parent != self._folder:
+                _logger.info(
+                    "%s: %s is of another training (other parameters, data or code) and is left "
+                    "alone",
+                    self._name,
+                    path,
+                )
+
+    def _save(self) -> None:
+        from infogan import checkpoint
+
+        if not all(bool(value.isfinite().all()) for value in self._state.networks.parameters()):
+            raise self._alarms.diverged("a weight is not finite", self._state.iteration)
         tracking.current().flush()  # what counts as trained is on record, too
-        seconds = seconds_before + time.perf_counter() - began
-        content = {"fingerprint": identity, "state": state.state_dict(), "rows": history.rows}
-        checkpoint.save(path, {**content, "seconds": seconds})
+        content = {
+            "state": self._state.state_dict(),
+            "rows": self._history.rows,
+            "alarms": self._alarms.raised,
+            "seconds": self._seconds + time.perf_counter() - self._began,
+        }
+        checkpoint.save(self._folder, self._label, self._state.iteration, content)
 
-    # 2. Train. Numbers stay on the device until somebody needs one.
-    began = time.perf_counter()
-    if not history.rows:
-        history.open(held_out())
-    pixels = resident(images["train"], device)
-    with (
-        postponed_interrupts() as interrupted,
-        logging_redirect_tqdm(),
-        tqdm(
-            total=iterations,
-            initial=state.iteration,
-            desc=name,
-            unit="it",
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 15,  # a log file wants few lines
-        ) as bar,
-    ):
-        for numbers in train(state, game, pixels) if state.iteration < iterations else ():
+    def _pause(self) -> None:
+        if self._interrupted():
+            raise _Stop
+
+    def _evaluate(self) -> None:
+        self._history.evaluated(_held_out(self._state, self._game, self._pause))
+        _diagnose(self._state, self._game, self._images, self._alarms)
+
+    def _train(self) -> None:
+        from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        from infogan.interrupts import postponed_interrupts
+
+        seed = self._game.training.seed
+        with (
+            postponed_interrupts() as self._interrupted,
+            logging_redirect_tqdm(),
+            tqdm(
+                total=self._iterations,
+                initial=self._state.iteration,
+                desc=f"{self._name}, seed {seed}" if seed else self._name,
+                unit="it",
+                dynamic_ncols=True,
+                mininterval=0.5 if sys.stderr.isatty() else 15,  # a log file wants few lines
+            ) as bar,
+        ):
+            try:
+                self._iterate(bar)
+            except _Stop:
+                self._save()
+                _logger.warning(
+                    "%s stops at iteration %d, which is saved", self._name, self._state.iteration
+                )
+                raise KeyboardInterrupt from None
+
+    def _iterate(self, bar: Any) -> None:
+        """Numbers stay on the device until somebody needs one."""
+        from infogan.batches import resident
+        from infogan.training import train
+
+        options, state, history = self._game.training, self._state, self._history
+        if not history.rows:
+            history.open()
+        if history.awaits_evaluation(options.evaluate_every, self._iterations):
+            self._evaluate()
+            history.log()
+        if state.iteration >= self._iterations:
+            return
+        for numbers in train(state, self._game, resident(self._images, self._device)):
             history.append(numbers)
             done = state.iteration
-            stop, last = interrupted(), done == iterations
+            last = done == self._iterations
             evaluates = done % options.evaluate_every == 0 or last
-            saves = done % options.checkpoint_every == 0 or last or stop
-            if evaluates or saves or done % options.log_every == 0:
-                history.collect(done, held_out() if evaluates else None)
+            saves = done % options.checkpoint_every == 0 or last
+            if evaluates or saves or self._interrupted() or done % options.log_every == 0:
+                history.collect(done)
+                self._pause()
+                if evaluates:
+                    self._evaluate()
+                history.log()
                 bar.set_postfix_str(history.summary(), refresh=False)
                 bar.update(done - bar.n)
             if saves:
-                save()
-            if stop:
-                _logger.warning("%s stops at iteration %d, which is saved", name, done)
-                raise KeyboardInterrupt
+                self._save()
             if last:
-                break
+                return
 
-    # 3. Hand over.
-    weights_card = {
-        "name": name,
-        "model": model.model_dump(mode="json"),
-        "training": options.model_dump(mode="json"),
-        "image_shape": list(image_shape),
-        "iterations": state.iteration,
-        "data_sha256": data_sha256,
-    }
-    record = {
-        "iterations": state.iteration,
-        "seconds": round(seconds_before + time.perf_counter() - began, 1),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "data_sha256": data_sha256,
-        **provenance,
-    }
-    rows = Rows(tuple(history.columns), history.rows)
-    return Weights(to_arrays(state.networks), weights_card), rows, record
+    def _result(self) -> tuple[Weights, Rows, dict[str, Any]]:
+        import torch
+
+        from infogan.networks import to_arrays
+
+        card = {
+            "name": self._name,
+            "model": self._model.model_dump(mode="json"),
+            "training": self._game.training.model_dump(mode="json"),
+            "image_shape": list(self._image_shape),
+            "iterations": self._state.iteration,
+            "data_sha256": self._data_sha256,
+        }
+        on_gpu = self._device.type == "cuda"
+        record = {
+            "iterations": self._state.iteration,
+            "seconds": round(self._seconds + time.perf_counter() - self._began, 1),
+            "device": torch.cuda.get_device_name(self._device) if on_gpu else "cpu",
+            "threads": torch.get_num_threads(),
+            "alarms": self._alarms.raised,
+            "data_sha256": self._data_sha256,
+            **self._provenance,
+        }
+        rows = Rows(tuple(self._history.columns), self._history.rows)
+        return Weights(to_arrays(self._state.networks), card), rows, record
 
 
-def _checkpoint(
-    path: Path, identity: str, iterations: int, device: "torch.device"
-) -> dict[str, Any] | None:
-    """What this training left when it was interrupted; a checkpoint of another one is removed.
+def _held_out(state: "State", game: "Game", pause: Callable[[], None]) -> list[float]:
+    """L_I of each code on fresh codes, the same ones every time."""
+    import torch
 
-    One at the last iteration counts, too: should a later step of the same run be interrupted, the
-    next run need not train again.
-    """
-    from infogan import checkpoint
+    from infogan.information import fresh_lower_bounds
+    from infogan.seeds import HELD_OUT, derive_seed
 
-    saved = checkpoint.load(path, device)
-    if saved and saved["fingerprint"] == identity and saved["state"]["iteration"] <= iterations:
-        return saved
-    if path.exists():
-        _logger.info("%s is of another training and is dropped", path)
-        path.unlink()
-    return None
+    options = game.training
+    random = torch.Generator(state.random.device)
+    random.manual_seed(derive_seed(options.seed, HELD_OUT))
+    bounds = fresh_lower_bounds(
+        state.networks, game.space, options.evaluation_samples, random, pause
+    )
+    return list(bounds.values())
+
+
+def _diagnose(state: "State", game: "Game", images: "np.ndarray", alarms: "Alarms") -> None:
+    """Look at generated images, and at the categories of some real ones."""
+    import torch
+
+    from infogan.information import contrast, unused_categories
+    from infogan.networks import to_pixels
+    from infogan.seeds import DIAGNOSIS, derive_seed
+
+    seed = derive_seed(game.training.seed, DIAGNOSIS)
+    device = state.random.device
+    step = -(-len(images) // _DIAGNOSED)
+    real = to_pixels(torch.from_numpy(images[::step].copy()).to(device), game.pixel_range)
+    alarms.examine(
+        state.iteration,
+        contrast(
+            state.networks,
+            game.space,
+            game.pixel_range,
+            torch.Generator(device).manual_seed(seed),
+        ),
+        unused_categories(state.networks, game.space, real) if game.informs_generator else {},
+    )
 
 
 class _History:
@@ -176,7 +310,7 @@ class _History:
     held-out numbers those after it.
     """
 
-    def __init__(self, name: str, game: "Game") -> None:
+    def __init__(self, name: str, game: "Game", alarms: "Alarms") -> None:
         self.rows: list[tuple[float | None, ...]] = []
         self.columns = [
             "iteration",
@@ -184,31 +318,47 @@ class _History:
             *(f"held_out.{code}" for code in game.space.codes),
         ]
         self._name = name
+        self._alarms = alarms
         self._batch_columns = game.columns
         self._codes = list(game.space.codes)
         self._pending: list[Tensor] = []
-        self._saturated = 0
 
-    def open(self, held_out: Sequence[float]) -> None:
+    def open(self) -> None:
         """Begin with row 0."""
-        self.rows.append((0, *[None] * len(self._batch_columns), *held_out))
-        tracking.current().log_row(self._name, self.columns, self.rows[0])
+        self.rows.append((0, *[None] * (len(self.columns) - 1)))
+
+    def resume(self, rows: Sequence[Sequence[float | None]]) -> None:
+        """Begin with the rows of a checkpoint; what was alarming in them still counts."""
+        self.rows = [tuple(row) for row in rows]
+        for row in self.rows[1:]:
+            self._watch(row)
 
     def append(self, numbers: "Tensor") -> None:
         """Keep the numbers of one iteration where they are."""
         self._pending.append(numbers)
 
-    def collect(self, iteration: int, held_out: Sequence[float] | None) -> None:
-        """Bring all numbers up to this iteration to the host, check them, and log the last."""
+    def collect(self, iteration: int) -> None:
+        """Bring all numbers up to this iteration to the host, and check them."""
         import torch
 
         batches = torch.stack(self._pending).cpu().tolist()
         self._pending.clear()
         for offset, numbers in enumerate(batches, start=iteration - len(batches) + 1):
-            self._watch(offset, dict(zip(self._batch_columns, numbers, strict=True)))
-            self.rows.append((offset, *numbers, *[None] * len(self._codes)))
-        if held_out is not None:
-            self.rows[-1] = (*self.rows[-1][: -len(self._codes)], *held_out)
+            row = (offset, *numbers, *[None] * len(self._codes))
+            self._watch(row)
+            self.rows.append(row)
+
+    def awaits_evaluation(self, every: int, iterations: int) -> bool:
+        """Whether the last row's turn for held-out numbers was cut off."""
+        iteration = int(self.rows[-1][0] or 0)
+        return self.rows[-1][-1] is None and (iteration % every == 0 or iteration == iterations)
+
+    def evaluated(self, held_out: Sequence[float]) -> None:
+        """Give the last row its held-out numbers."""
+        self.rows[-1] = (*self.rows[-1][: -len(self._codes)], *held_out)
+
+    def log(self) -> None:
+        """The last row to where numbers go."""
         tracking.current().log_row(self._name, self.columns, self.rows[-1])
 
     def summary(self) -> str:
@@ -216,21 +366,6 @@ class _History:
         row = dict(zip(self.columns, self.rows[-1], strict=True))
         return ", ".join(f"L_I({code}) {row[f'lower_bound.{code}']:.2f}" for code in self._codes)
 
-    def _watch(self, iteration: int, numbers: dict[str, float]) -> None:
-        for column, value in numbers.items():
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{self._name} diverged: {column} is {value} at iteration {iteration}. Lower "
-                    "training.lr_d and training.lr_g, or set model.spread to fixed."
-                )
-        saturated = numbers["d_real"] > 0.99 and numbers["d_fake"] < 0.01
-        self._saturated = self._saturated + 1 if saturated else 0
-        if self._saturated == SATURATED_ITERATIONS:
-            _logger.warning(
-                "%s: for %d iterations, up to %d, D has told real from generated images almost "
-                "perfectly, so G learns little. Lower training.lr_d or raise training.lr_g, and "
-                "check that the images fill model.pixel_range.",
-                self._name,
-                SATURATED_ITERATIONS,
-                iteration,
-            )
+    def _watch(self, row: Sequence[float | None]) -> None:
+        numbers = dict(zip(self._batch_columns, row[1:], strict=False))
+        self._alarms.watch(int(row[0] or 0), numbers)  # type: ignore[arg-type]

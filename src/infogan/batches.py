@@ -1,0 +1,77 @@
+"""Minibatches of images: in memory, on the device, or read from the disk one batch ahead."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infogan.seeds import ORDER, derive_seed
+
+IN_MEMORY = 1 << 30  # bytes; a larger data set stays on disk, so that training needs no more
+
+
+def resident(images: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
+    """The uint8 images (N, C, H, W): on the GPU if they take at most half of it, else in memory.
+
+    What is larger than ``IN_MEMORY`` is given back as it came, which is mapped from its file.
+    """
+    if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        return torch.from_numpy(np.array(images)).to(device)
+    if images.nbytes > IN_MEMORY:
+        return images
+    tensor = torch.from_numpy(np.array(images))  # a copy: the file is mapped read-only
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def batches(
+    images: Tensor | np.ndarray,
+    batch_size: int,
+    seed: int,
+    iteration: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Endless minibatches on the device, from the given iteration on.
+
+    Each epoch has a new order, and what is left of it after whole batches is dropped. The order
+    follows from seed and epoch alone, so a continued run needs no stored position.
+    """
+    if isinstance(images, Tensor):
+        for order in _orders(len(images), batch_size, seed, iteration, images.device):
+            yield images[order].to(device, non_blocking=True)
+        return
+    orders = _orders(len(images), batch_size, seed, iteration, torch.device("cpu"))
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(_read, images, next(orders), device)
+        while True:
+            batch = following.result()
+            following = reader.submit(_read, images, next(orders), device)
+            yield batch.to(device, non_blocking=True)
+
+
+def _orders(
+    count: int, batch_size: int, seed: int, iteration: int, device: torch.device
+) -> Iterator[Tensor]:
+    """The numbers of the images of each batch."""
+    each_epoch = count // batch_size
+    while True:
+        epoch, first = divmod(iteration, each_epoch)
+        generator = torch.Generator().manual_seed(derive_seed(seed, ORDER, epoch))
+        order = torch.randperm(count, generator=generator).to(device)
+        yield from order[: each_epoch * batch_size].view(each_epoch, batch_size)[first:]
+        iteration += each_epoch - first
+
+
+def _read(images: np.ndarray, order: Tensor, device: torch.device) -> Tensor:
+    """One batch of a mapped file, by reads: pages of a mapping would count as memory in use."""
+    if not isinstance(images, np.memmap) or images.filename is None:
+        batch = torch.from_numpy(images[order.numpy()])
+    else:
+        batch = torch.empty((len(order), *images.shape[1:]), dtype=torch.uint8)
+        size = images[0].nbytes
+        with open(images.filename, "rb") as file:
+            for row, number in zip(batch.numpy(), order.tolist(), strict=True):
+                os.preadv(file.fileno(), [row], images.offset + number * size)
+    return batch.pin_memory() if device.type == "cuda" else batch

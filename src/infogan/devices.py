@@ -1,0 +1,21 @@
+"""Where it is computed, and how exactly."""
+
+import torch
+
+from infogan.options import Training
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one. A seed gives other numbers on other devices."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def configure(training: Training) -> None:
+    """Set what torch knows once a process: how exact, and whether the same every time."""
+    fast = training.precision != "float32"
+    torch.set_float32_matmul_precision("high" if fast else "highest")
+    torch.backends.cudnn.allow_tf32 = fast
+    torch.backends.cudnn.benchmark = not training.deterministic
+    torch.use_deterministic_algorithms(training.deterministic)

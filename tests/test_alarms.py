@@ -1,0 +1,108 @@
+"""Each alarm is provoked once, and is silent just short of it."""
+
+import math
+
+import pytest
+
+from infogan.alarms import ADVICE, GRACE, WINDOW, Alarms
+from infogan.errors import UserError
+
+
+@pytest.fixture
+def told() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def alarms(told: list[tuple[str, str]]) -> Alarms:
+    return Alarms("infogan", {"c1": math.log(10)}, lambda *words: told.append(words))
+
+
+def numbers(**changes: float) -> dict[str, float]:
+    usual = {"loss_d": 1.3, "d_real": 0.6, "d_fake": 0.4, "lower_bound.c1": 2.0}
+    return usual | {name.replace("bound", "lower_bound.c1"): v for name, v in changes.items()}
+
+
+def watch(alarms: Alarms, first: int, count: int, **changes: float) -> None:
+    for iteration in range(first, first + count):
+        alarms.watch(iteration, numbers(**changes))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("column", ["loss_d", "d_fake", "lower_bound.c1"])
+def test_a_number_that_is_none_stops_the_training(
+    alarms: Alarms, column: str, value: float
+) -> None:
+    with pytest.raises(UserError, match=f"infogan diverged: {column} is .* at iteration 7"):
+        alarms.watch(7, numbers() | {column: value})
+
+
+@pytest.mark.parametrize(
+    "short", [{"d_real": 0.99, "d_fake": 0.0}, {"d_real": 1.0, "d_fake": 0.01}]
+)
+def test_d_wins_only_if_it_is_certain_of_both_without_a_break(
+    alarms: Alarms, told: list[tuple[str, str]], short: dict[str, float]
+) -> None:
+    watch(alarms, 1, WINDOW - 1, d_real=0.995, d_fake=0.005)
+    alarms.watch(WINDOW, numbers(**short))
+    watch(alarms, WINDOW + 1, WINDOW - 1, d_real=0.995, d_fake=0.005)
+    assert told == []
+    alarms.watch(2 * WINDOW, numbers(d_real=0.995, d_fake=0.005))
+    ((kind, words),) = told
+    assert kind == "d_wins"
+    assert f"up to {2 * WINDOW}, D has told real from generated images" in words
+    assert words.endswith(ADVICE["d_wins"])
+
+
+def test_little_information_is_told_after_the_grace(
+    alarms: Alarms, told: list[tuple[str, str]]
+) -> None:
+    little = 0.05 * math.log(10)
+    watch(alarms, 1, GRACE - 1, bound=0.0)
+    assert told == []
+    alarms.watch(GRACE, numbers(bound=0.0))
+    assert [kind for kind, _ in told] == ["no_information"]
+    assert "L_I(c1) was 0.000 nats, less than 5% of H(c1) = 2.303" in told[0][1]
+
+    told.clear()
+    other = Alarms("infogan", {"c1": math.log(10)}, lambda *words: told.append(words))
+    watch(other, 1, 2 * GRACE, bound=little * 1.001)
+    assert told == []
+
+
+def test_a_regular_gan_is_not_blamed_for_little_information(
+    told: list[tuple[str, str]],
+) -> None:
+    alarms = Alarms("baseline", {}, lambda *words: told.append(words))
+    watch(alarms, 1, 2 * GRACE, bound=-1.0)
+    alarms.examine(GRACE, 0.2, {"c1": [3]})
+    assert told == []
+
+
+@pytest.mark.parametrize(("iteration", "alarmed"), [(GRACE - 1, False), (GRACE, True)])
+def test_unused_categories_are_named(
+    alarms: Alarms, told: list[tuple[str, str]], iteration: int, alarmed: bool
+) -> None:
+    alarms.examine(iteration, 0.2, {"c1": [3, 7]})
+    assert [kind for kind, _ in told] == ["unused_category"] * alarmed
+    if alarmed:
+        assert "no real image looked at falls into category 3, 7 of c1" in told[0][1]
+
+
+@pytest.mark.parametrize(("contrast", "alarmed"), [(0.0, True), (0.0099, True), (0.0101, False)])
+def test_images_that_do_not_vary_are_told(
+    alarms: Alarms, told: list[tuple[str, str]], contrast: float, alarmed: bool
+) -> None:
+    alarms.examine(0, contrast, {"c1": []})
+    assert [kind for kind, _ in told] == ["no_variance"] * alarmed
+
+
+def test_an_alarm_is_raised_once_and_kept(
+    alarms: Alarms, told: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    for iteration in (600, 700):
+        alarms.examine(iteration, 0.0, {"c1": [1]})
+    assert [kind for kind, _ in told] == ["no_variance", "unused_category"]
+    assert alarms.raised == dict(told)
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0] == f"infogan: {told[0][1]}"
