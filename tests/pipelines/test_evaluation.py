@@ -253,7 +253,6 @@ def seeded(model: Model, make_training: Callable[..., Training], seed: int) -> W
         "training": make_training(seeds=[seed]).model_dump(mode="json"),
         "image_shape": [1, 8, 8],
         "iterations": 5,
-        "record": {"iterations": 5, "seconds": 2.0 + seed},
     }
     return Weights(to_arrays(build(model, (1, 8, 8), seed)), card)
 
@@ -261,7 +260,12 @@ def seeded(model: Model, make_training: Callable[..., Training], seed: int) -> W
 def own_numbers(weights: Weights, model: Model) -> dict[str, float]:
     information = nodes.measure(weights, IMAGES, CARD, model, EVALUATION)
     classification, _ = nodes.classify(weights, IMAGES, LABELS, CARD, model, EVALUATION)
-    return nodes.summarise(weights.card["record"], weights, information, classification)
+    seed = weights.card["training"]["seeds"][0]
+    return nodes.summarise(record(seed), weights, information, classification)
+
+
+def record(seed: int) -> dict[str, float]:
+    return {"iterations": 5, "seconds": 2.0 + seed}
 
 
 def test_seeds_are_compared_by_mean_deviation_best_and_worst(
@@ -271,7 +275,8 @@ def test_seeds_are_compared_by_mean_deviation_best_and_worst(
     each = {seed: own_numbers(weights, model) for seed, weights in models.items()}
     more = {str(seed): models[seed] for seed in (0, 2)}
     data = (IMAGES, LABELS, NO_FACTORS, CARD, model, EVALUATION)
-    rows, summary = nodes.compare_seeds({**each[4], "error_kmeans": 0.1}, more, *data)
+    records = {str(seed): record(seed) for seed in (0, 2)}
+    rows, summary = nodes.compare_seeds({**each[4], "error_kmeans": 0.1}, more, records, *data)
     assert rows.column("seed").tolist() == [4, 0, 2]
     assert "error_kmeans" not in rows.columns  # not of a seed
     for name in ("error_one_to_one", "lower_bound.c1", "seconds_training"):
@@ -292,6 +297,6 @@ def test_of_one_seed_there_is_nothing_to_compare(
 ) -> None:
     numbers = own_numbers(seeded(model, make_training, 1), model)
     data = (IMAGES, LABELS, NO_FACTORS, CARD, model, EVALUATION)
-    rows, summary = nodes.compare_seeds(numbers, {}, *data)
+    rows, summary = nodes.compare_seeds(numbers, {}, {}, *data)
     assert summary == {}
     assert rows.rows == [tuple(numbers[name] for name in rows.columns)]

@@ -276,6 +276,7 @@ _NOT_OF_A_SEED = ("entropy.", "partial.", "perfect.", "iterations", "seed")
 def compare_seeds(
     numbers: dict[str, float],
     more: dict[str, Weights],
+    records: dict[str, Any],
     images: Arrays,
     labels: Arrays,
     factors: Arrays,
@@ -288,13 +289,11 @@ def compare_seeds(
     ``numbers`` are those of the first seed. Of a single seed there is nothing to compare.
     """
     tables = [numbers]
-    for weights in more.values():
+    for seed, weights in more.items():
         classification, _ = classify(weights, images, labels, card, model, evaluation)
         explanation, _ = explain(weights, images, factors, card, model, evaluation)
         information = measure(weights, images, card, model, evaluation)
-        tables.append(
-            summarise(weights.card["record"], weights, information, classification, explanation)
-        )
+        tables.append(summarise(records[seed], weights, information, classification, explanation))
     columns = ("seed", *(name for name in tables[-1] if name != "seed"))
     rows = Rows(columns, [tuple(table[name] for name in columns) for table in tables])
     if not more:

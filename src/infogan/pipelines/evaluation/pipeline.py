@@ -82,6 +82,7 @@ def create_pipeline() -> Pipeline:
                 [
                     "own_metrics",
                     "more_models",
+                    "more_records",
                     "images",
                     "labels",
                     "factors",

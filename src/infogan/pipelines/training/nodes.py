@@ -25,11 +25,11 @@ _DIAGNOSED = 2000  # real images that are looked at for unused categories
 
 def fit(
     images: Arrays, card: dict[str, Any], checkpoints: Path, model: Model, training: Training
-) -> tuple[Weights, Rows, dict[str, Any], dict[str, Weights], Rows]:
+) -> tuple[Weights, Rows, dict[str, Any], dict[str, Weights], Rows, dict[str, Any]]:
     """Train InfoGAN once a seed.
 
-    Of the first seed: weights, history, and a record of how it was done. Of all further ones, by
-    seed: weights with their record, and their histories in one table.
+    Of the first seed: weights, history, and a record of how it was done. Of all further ones the
+    same, by seed; their histories are one table.
     """
     from infogan.training import infogan
 
@@ -50,16 +50,14 @@ def fit(
             )
     (weights, rows, record), *others = trained
     names = [str(seed) for seed in training.seeds[1:]]
-    more = {
-        name: Weights(each.arrays, {**each.card, "record": its_record})
-        for name, (each, _, its_record) in zip(names, others, strict=True)
-    }
+    more = {name: each for name, (each, _, _) in zip(names, others, strict=True)}
+    records = {name: each for name, (_, _, each) in zip(names, others, strict=True)}
     histories = [
         (int(name), *row)
         for name, (_, its_rows, _) in zip(names, others, strict=True)
         for row in its_rows.rows
     ]
-    return weights, rows, record, more, Rows(("seed", *rows.columns), histories)
+    return weights, rows, record, more, Rows(("seed", *rows.columns), histories), records
 
 
 def fit_baseline(

@@ -5,7 +5,7 @@ from kedro.pipeline import Pipeline, node
 from infogan.pipelines.training.nodes import fit, fit_baseline
 
 _INPUTS = ["images", "card", "checkpoints", "params:model", "params:training"]
-_OUTPUTS = ["model", "history", "record", "more_models", "more_histories"]
+_OUTPUTS = ["model", "history", "record", "more_models", "more_histories", "more_records"]
 
 
 def create_pipeline(*, baseline: bool) -> Pipeline:

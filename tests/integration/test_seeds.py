@@ -1,0 +1,96 @@
+"""Several seeds in one command: each as when trained alone, side by side in MLflow."""
+
+import signal
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from kedro_project import Project
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from infogan.datasets import RowsDataset, WeightsDataset
+
+SEEDS = "--params=digits.training.seeds=[4,1]"
+
+
+@pytest.fixture(scope="module")
+def seeded(make_project: Callable[..., Project]) -> Project:
+    project = make_project(tracked=True)
+    done = project.run("--pipelines=digits", SEEDS)
+    assert done.returncode == 0, done.stderr
+    assert "Over 2 seeds: " in done.stdout
+    return project
+
+
+def runs(project: Project) -> tuple[MlflowClient, list[Run]]:
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return client, list(client.search_runs(experiments, order_by=["attributes.start_time"]))
+
+
+def test_each_seed_gives_what_it_gives_alone(
+    seeded: Project, make_project: Callable[..., Project]
+) -> None:
+    alone = make_project(tracked=False)
+    done = alone.run("--pipelines=digits", "--params=digits.training.seeds=[1]")
+    assert done.returncode == 0, done.stderr
+    expected = WeightsDataset(str(alone.data("06_models/digits/infogan.safetensors"))).load()
+    found = WeightsDataset(str(seeded.data("06_models/digits/seeds/1.safetensors"))).load()
+    assert found.card["training"] == expected.card["training"]
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+    history = RowsDataset(str(alone.data("08_reporting/digits/history.csv"))).load()
+    table = RowsDataset(str(seeded.data("08_reporting/digits/more_histories.csv"))).load()
+    assert table.columns == ("seed", *history.columns)
+    assert table.rows == [(1, *row) for row in history.rows]
+
+    numbers = RowsDataset(str(alone.data("08_reporting/digits/seeds.csv"))).load()
+    both = RowsDataset(str(seeded.data("08_reporting/digits/seeds.csv"))).load()
+    assert both.column("seed").tolist() == [4, 1]
+    for name in set(both.columns) - {"seconds_training"}:
+        assert both.column(name)[1] == numbers.column(name)[0], name
+
+
+def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
+    client, (parent, *children) = runs(seeded)
+    assert [child.info.run_name for child in children] == ["seed 4", "seed 1"]
+    for child in children:
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.info.status == "FINISHED"
+        points = client.get_metric_history(child.info.run_id, "infogan/loss_d")
+        steps = [point.step for point in points]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 30
+        assert "eval/error_one_to_one" in child.data.metrics
+    error = [child.data.metrics["eval/error_one_to_one"] for child in children]
+    assert parent.data.metrics["eval/mean.error_one_to_one"] == pytest.approx(np.mean(error))
+    assert parent.data.metrics["eval/best.error_one_to_one"] == pytest.approx(min(error))
+    assert parent.data.metrics["eval/worst.error_one_to_one"] == pytest.approx(max(error))
+    assert parent.data.params["training.seeds"] == "4, 1"
+
+
+def test_an_interruption_between_seeds_goes_on_in_the_same_runs(
+    make_project: Callable[..., Project], seeded: Project
+) -> None:
+    project = make_project(tracked=True)
+    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    process = project.start("--pipelines=digits.training", SEEDS)
+    checkpoints = project.data("06_checkpoints/digits")
+    project.wait_for(process, lambda: any(checkpoints.glob("*/infogan.1.*.pt")))
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=120)
+
+    done = project.run("--pipelines=digits.training", SEEDS)
+    assert done.returncode == 0, done.stderr
+    assert "infogan: from iteration 30 to 30" in done.stderr  # seed 4 was ready
+    client, (_, *children) = runs(project)
+    assert [child.info.run_name for child in children] == ["seed 4", "seed 1"]
+    for child in children:
+        points = client.get_metric_history(child.info.run_id, "infogan/loss_d")
+        steps = [point.step for point in points]
+        assert steps == sorted(set(steps))
+    for name in ("infogan.safetensors", "seeds/1.safetensors"):
+        path = f"06_models/digits/{name}"
+        assert project.data(path).read_bytes() == seeded.data(path).read_bytes()
