@@ -1,6 +1,5 @@
 """Minibatches of images: in memory, on the device, or read from the disk one batch ahead."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -71,7 +70,8 @@ def _read(images: np.ndarray, order: Tensor, device: torch.device) -> Tensor:
     else:
         batch = torch.empty((len(order), *images.shape[1:]), dtype=torch.uint8)
         size = images[0].nbytes
-        with open(images.filename, "rb") as file:
+        with open(images.filename, "rb", buffering=0) as file:
             for row, number in zip(batch.numpy(), order.tolist(), strict=True):
-                os.preadv(file.fileno(), [row], images.offset + number * size)
+                file.seek(images.offset + number * size)
+                file.readinto(row.data)
     return batch.pin_memory() if device.type == "cuda" else batch

@@ -1,5 +1,7 @@
 """Where it is computed, and how exactly."""
 
+import os
+
 import torch
 
 from infogan.options import Training
@@ -18,4 +20,6 @@ def configure(training: Training) -> None:
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.allow_tf32 = fast
     torch.backends.cudnn.benchmark = not training.deterministic
+    if training.deterministic:  # or cuBLAS refuses
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(training.deterministic)
