@@ -1,133 +1,153 @@
-"""What the pipeline costs around the bare training loop, and how long commands take to start.
+"""Our training loop beside a plain textbook loop and the arithmetic limit; and what grows how.
 
-Everything is measured in one process on one machine, with the networks and settings of
-conf/base/parameters_mnist.yml, on random images of MNIST's shape (the arithmetic does not depend
-on what they show). Prints a table and one line of JSON.
+For each data set's networks and settings, on made images of its shape. Each case is measured in a
+process of its own, one after another, so that memory does not add up and nothing competes; within
+a case, loops take turns, so that a machine that drifts harms them alike. Prints tables, and
+writes them as JSON, of which `make bench-docs` makes docs/benchmarks.md.
 """
 
 import argparse
 import json
-import logging
 import os
-import platform
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import yaml
+import page
+from machine import RESULTS, ROOT, machine
 
-from infogan import tracking
-from infogan.batches import resident
-from infogan.datasets.values import Arrays
-from infogan.devices import choose_device
-from infogan.options import Model, Training
-from infogan.pipelines.training.nodes import fit
-from infogan.training import infogan, start, train
+from infogan.pipeline_registry import DATASETS
 
-ROOT = Path(__file__).parents[1]
+BATCH_SIZES = (32, 64, 128, 256, 512)  # with the networks of MNIST
+LENGTHS = (10_000, 100_000, 1_000_000, 2_000_000)  # images of 3x32x32, with those of SVHN
+SEEDS = (1, 2, 4)  # with the networks of digits
+SEED_ITERATIONS = 200
+PIPELINE_ITERATIONS = 250  # one evaluation and one checkpoint
+COMMANDS = ("registry list", "run --env=smoke --pipelines=digits.ingestion")
+STARTS = 3
 
-
-def _processor() -> str:
-    """The CPU's name where the system tells it, and its cores."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    except FileNotFoundError:
-        names = [platform.processor() or platform.machine()]
-    return f"{names[0]}, {os.cpu_count()} cores"
+Run = Callable[..., dict[str, Any]]
 
 
-def options(iterations: int) -> tuple[Model, Training]:
-    """The paper's settings for MNIST."""
-    written = yaml.safe_load((ROOT / "conf/base/parameters_mnist.yml").read_text())["mnist"]
-    training = written["training"] | {"iterations": iterations}
-    return Model.model_validate(written["model"]), Training.model_validate(training)
+def in_child(case: str, **arguments: Any) -> dict[str, Any]:
+    """What a case finds in a fresh process."""
+    print(case, *arguments.values(), file=sys.stderr, flush=True)
+    command = [sys.executable, str(Path(__file__).with_name("cases.py"))]
+    child = subprocess.run(
+        [*command, json.dumps({"case": case} | arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if child.returncode:
+        sys.exit(f"{case} {arguments}: {child.stderr[-2000:]}")
+    return json.loads(child.stdout.splitlines()[-1])
 
 
-def bare(model: Model, training: Training, images: np.ndarray, iterations: int) -> float:
-    """Seconds an iteration of the loop alone: no row is looked at, nothing is saved."""
-    device = choose_device(training.device)
-    state = start(model, training, images.shape[1:], device)
-    steps = train(state, infogan(model, training), resident(images, device))
-    next(steps)
-    began = time.perf_counter()
-    for _ in range(iterations):
-        numbers = next(steps)
-    numbers.sum().item()  # wait for the device
-    return (time.perf_counter() - began) / iterations
+def loops(run: Run, datasets: list[str], iterations: int | None) -> dict[str, Any]:
+    """Ours and the textbook's for each data set."""
+    found = {}
+    for dataset in datasets:
+        found[dataset] = run("compare", dataset=dataset, iterations=iterations)
+        theirs = run("alone", dataset=dataset, loop="textbook", iterations=1)
+        found[dataset]["textbook"]["peak_mb"] = theirs["peak_mb"]
+    return found
 
 
-def pipeline(images: np.ndarray, iterations: int, folder: Path) -> float:
-    """Seconds an iteration of the node: history, L_I on fresh codes, checkpoint, MLflow.
-
-    Measured as the continuation of a training of one iteration, so that what happens once (start,
-    the untrained model's row) is not counted.
-    """
-    card: dict[str, Any] = {
-        "shape": list(images.shape[1:]),
-        "splits": {"train": {"sha256": "of random images"}},
+def growth_in_batch_size(run: Run, iterations: int | None) -> dict[str, Any]:
+    """Ours with small and large batches."""
+    return {
+        str(size): run("alone", dataset="mnist", iterations=iterations, batch_size=size)
+        for size in BATCH_SIZES
     }
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    tracker = tracking.open_run(uri, (folder / "artifacts").as_uri(), "bench", "bench", None)
-    tracking.activate(tracker)
-    arrays = Arrays({"train": images})
-    fit(arrays, card, folder, *options(1))
-    began = time.perf_counter()
-    fit(arrays, card, folder, *options(iterations))
-    seconds = time.perf_counter() - began
-    tracking.current().end("FINISHED")
-    tracking.activate(tracking.Tracker())
-    return seconds / (iterations - 1)
 
 
-def command_seconds(*command: str) -> float:
-    """Wall time of a command in the project."""
-    began = time.perf_counter()
+def growth_in_images(run: Run, iterations: int | None, folder: Path) -> dict[str, Any]:
+    """Ours from files of any length; a length that the disk may not hold is left out."""
+    found = {}
+    for length in LENGTHS:
+        # The files are sparse, but a file system need not know that.
+        if shutil.disk_usage(folder).free < length * 3 * 32 * 32 + (1 << 30):
+            print(f"{length:,} images: the disk is too full", file=sys.stderr)
+            continue
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            found[str(length)] = run(
+                "alone", dataset="svhn", iterations=iterations, images=length, folder=place
+            )
+    return found
+
+
+def growth_in_seeds(run: Run, iterations: int | None) -> dict[str, Any]:
+    """The training node with several seeds."""
+    each = iterations or SEED_ITERATIONS
+    return {
+        str(count): run("seeds", dataset="digits", count=count, iterations=each) for count in SEEDS
+    }
+
+
+def start_up() -> dict[str, float]:
+    """Wall seconds of commands in the project, the median of a few."""
+    kedro = str(Path(sys.executable).parent / "kedro")
     environment = os.environ | {"INFOGAN_TRACKING": "0"}
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=environment)
-    return time.perf_counter() - began
+
+    def seconds(command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run(
+            [kedro, *command.split()], cwd=ROOT, check=True, capture_output=True, env=environment
+        )
+        return time.perf_counter() - began
+
+    return {
+        f"kedro {command}": statistics.median(seconds(command) for _ in range(STARTS))
+        for command in COMMANDS
+    }
+
+
+def measure(run: Run, datasets: list[str], iterations: int | None, folder: Path) -> dict[str, Any]:
+    """Everything, one case after another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    return {
+        "machine": machine(),
+        "nothing": run("nothing"),
+        "loops": loops(run, datasets, iterations),
+        "choices": run("choices", dataset="mnist", iterations=iterations),
+        "growth": {
+            "batch_size": growth_in_batch_size(run, iterations),
+            "images": growth_in_images(run, iterations, folder),
+            "seeds": growth_in_seeds(run, iterations),
+            "seed_iterations": iterations or SEED_ITERATIONS,
+        },
+        "pipeline": run(
+            "pipeline", dataset="mnist", iterations=max(2, iterations or PIPELINE_ITERATIONS)
+        ),
+        "start_up_seconds": start_up(),
+        "iterations": iterations,
+        "seconds": time.perf_counter() - began,
+    }
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--iterations", type=int, default=250, help="of each loop")
-    iterations = parser.parse_args().iterations
-    logging.basicConfig(level=logging.WARNING)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (6000, 1, 28, 28), dtype=np.uint8)
-
-    with tempfile.TemporaryDirectory() as folder:
-        # Bare before and after, since a shared machine drifts.
-        first = bare(*options(1), images, iterations)
-        inside = pipeline(images, iterations, Path(folder))
-        second = bare(*options(1), images, iterations)
-    outside = (first + second) / 2
-    kedro = str(Path(sys.executable).parent / "kedro")
-    device = choose_device("auto")
-    results = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "iterations": iterations,
-        "bare_ms_per_iteration": round(1000 * outside, 1),
-        "bare_drift": round(second / first, 3),
-        "pipeline_ms_per_iteration": round(1000 * inside, 1),
-        "pipeline_to_bare": round(inside / outside, 3),
-        "registry_list_seconds": round(command_seconds(kedro, "registry", "list"), 2),
-        "ingest_digits_smoke_seconds": round(
-            command_seconds(kedro, "run", "--env=smoke", "--pipelines=digits.ingestion"), 2
-        ),
-    }
-    width = max(len(name) for name in results)
-    for name, value in results.items():
-        print(f"{name:{width}}  {value}")
-    print(json.dumps(results))
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument(
+        "--iterations", type=int, help="of each loop and block; left out: as many as take seconds"
+    )
+    parser.add_argument("--json", type=Path, default=RESULTS / "training.json")
+    arguments = parser.parse_args()
+    path = arguments.json.resolve()
+    found = measure(in_child, arguments.datasets, arguments.iterations, path.parent)
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    print(page.tables(found))
+    print(f"\n{found['seconds']:.0f} s; written to {path}")
 
 
 if __name__ == "__main__":
