@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run mnist repro test lint format bench bench-docs ui
+.PHONY: help setup run mnist repro test lint format bench bench-ingestion bench-docs ui
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -42,7 +42,10 @@ format: setup ## let ruff repair what it can
 bench: setup ## our training loop beside a textbook loop and the arithmetic limit; ten quiet minutes
 	python benchmarks/training.py
 
-bench-docs: setup ## write docs/benchmarks.md from what was found
+bench-ingestion: setup ## images a second and memory of ingestion; wants INFOGAN_MIRROR
+	python benchmarks/ingestion.py
+
+bench-docs: setup ## write docs/benchmarks.md from what the two found
 	python benchmarks/page.py
 
 ui: setup ## MLflow's pages on 127.0.0.1:5000

@@ -18,10 +18,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import page
 import psutil
+from machine import RESULTS, ROOT, machine
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
 PEAK_EVERY_SECONDS = 0.1
 PICTURES = 2000  # of the folder
 
@@ -102,12 +103,14 @@ def make_whole_celeba(mirror: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("datasets", nargs="*", default=list(RUNS))
     parser.add_argument("--whole-celeba", action="store_true")
+    parser.add_argument("--json", type=Path, default=RESULTS / "ingestion.json")
     arguments = parser.parse_args()
     found: dict[str, Any] = {}
+    results = {"machine": machine(), "datasets": found}
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         for name in ("conf", "src"):
@@ -124,13 +127,9 @@ def main() -> None:
             make_whole_celeba(Path(os.environ["INFOGAN_MIRROR"]), brought)
             overrides = f"celeba.source.path={brought}"
             found["celeba, whole"] = ingest(project, "celeba", "base", overrides)
-    print(f"{'':16}{'images':>10}{'s':>8}{'images/s':>10}{'peak MB':>9}")
-    for dataset, each in found.items():
-        print(
-            f"{dataset:16}{each['images']:>10,}{each['seconds']:>8.1f}{each['rate']:>10,.0f}"
-            f"{each['peak_mb']:>9,.0f}"
-        )
-    print(json.dumps(found))
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    print(page.ingestion(results))
 
 
 if __name__ == "__main__":
