@@ -93,7 +93,9 @@ def test_unused_categories_are_named(
 def test_images_that_do_not_vary_are_told(
     alarms: Alarms, told: list[tuple[str, str]], contrast: float, alarmed: bool
 ) -> None:
-    alarms.examine(0, contrast, {"c1": []})
+    alarms.examine(GRACE - 1, contrast, {"c1": []})
+    assert told == []
+    alarms.examine(GRACE, contrast, {"c1": []})
     assert [kind for kind, _ in told] == ["no_variance"] * alarmed
 
 

@@ -10,7 +10,7 @@ from infogan.errors import UserError
 _logger = logging.getLogger(__name__)
 
 WINDOW = 200  # iterations, before a state of affairs is worth a warning
-GRACE = 500  # iterations, before codes can be expected to mean anything
+GRACE = 500  # iterations, before images and codes can be expected to mean anything
 _CERTAIN = (0.99, 0.01)  # D(real) above the first and D(fake) below the second: D wins
 _LITTLE = 0.05  # of H(c)
 _FLAT = 0.01  # of the pixel range
@@ -69,6 +69,8 @@ class Alarms:
 
     def examine(self, iteration: int, contrast: float, unused: Mapping[str, list[int]]) -> None:
         """What the images show; see ``information.contrast`` and ``unused_categories``."""
+        if iteration < GRACE:  # an untrained G makes the same grey image of everything
+            return
         if contrast < _FLAT:
             self._warn(
                 "no_variance",
@@ -76,7 +78,7 @@ class Alarms:
                 f"{contrast:.2%} of its range",
             )
         for code, categories in unused.items():
-            if iteration >= GRACE and categories and code in self._entropies:
+            if categories and code in self._entropies:
                 listed = ", ".join(map(str, categories))
                 self._warn(
                     "unused_category",
