@@ -1,8 +1,10 @@
 import logging
 import math
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -241,6 +243,42 @@ def test_a_run_that_somebody_deleted_is_replaced_by_a_new_one(
     tracker = open_run(store.uri, store.artifacts, "mnist", "run", deleted.run_id)
     assert errors(caplog) == []
     assert tracker.run_id not in (None, deleted.run_id)
+
+
+def test_a_row_that_arrived_in_part_is_completed_and_nothing_is_sent_twice(store: Store) -> None:
+    first = store.open()
+    first.log_row("infogan", COLUMNS, (1.0, 0.5, 1.5))
+    first.log_row("infogan", COLUMNS[:2], (2.0, 0.25))  # killed between two batches
+    first.flush()
+    second = store.open(resume=first.run_id)
+    second.log_row("infogan", COLUMNS, (1.0, 0.5, 1.5))
+    second.log_row("infogan", COLUMNS, (2.0, 0.25, 2.5))
+    second.log_row("infogan", COLUMNS, (3.0, 0.125, 3.5))
+    second.end("FINISHED")
+    assert store.history(second, "infogan/loss_d") == [(1, 0.5), (2, 0.25), (3, 0.125)]
+    assert store.history(second, "infogan/bound.c1") == [(1, 1.5), (2, 2.5), (3, 3.5)]
+
+
+def test_an_experiment_that_somebody_deleted_is_restored_with_its_run(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = store.open(experiment="deleted")
+    store.client.delete_experiment(store.run(first).info.experiment_id)
+    second = store.open(experiment="deleted", resume=first.run_id)
+    assert second.run_id == first.run_id
+    assert store.run(second).info.lifecycle_stage == "active"
+    assert caplog.messages == ["MLflow experiment deleted was deleted; it is restored"]
+
+
+def test_a_locked_store_costs_the_tracking_and_not_the_run(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = store.open()
+    with closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        use_everything(tracker, tmp_path)
+    [told] = [text for text in errors(caplog) if "does not answer" in text]  # MLflow talks, too
+    assert "database is locked" in told
 
 
 # --- A store that does not -----------------------------------------------------------------------

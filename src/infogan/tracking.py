@@ -77,7 +77,7 @@ class MlflowTracker(Tracker):
         self._points: list[Metric] = []
         self._flushed = time.monotonic()
         self._resumed = resumed
-        self._last_steps: dict[str, int] = {}
+        self._last_steps: dict[str, dict[str, int]] = {}
         self._params: dict[str, str] = (
             self._attempt(lambda: dict(client.get_run(run_id).data.params)) or {}
         )
@@ -106,29 +106,30 @@ class MlflowTracker(Tracker):
         run = self._client.create_run(experiment, run_name=name, tags=tags)
         return MlflowTracker(self._client, run.info.run_id, self._uri)
 
-    def _last_step(self, name: str) -> int:
-        """Up to where the store has a model's rows, -1 if it has none."""
+    def _stored(self, name: str) -> dict[str, int]:
+        """Up to which step the store has each number of a model's rows."""
         if not self._resumed:
-            return -1
+            return {}
         if name not in self._last_steps:
             data = self._client.get_run(self.run_id).data.metrics
             keys = [key for key in data if key.startswith(f"{name}/")]
-            histories = [self._client.get_metric_history(self.run_id, key) for key in keys]
-            self._last_steps[name] = max((p.step for h in histories for p in h), default=-1)
+            histories = {key: self._client.get_metric_history(self.run_id, key) for key in keys}
+            self._last_steps[name] = {
+                key: max(point.step for point in points) for key, points in histories.items()
+            }
         return self._last_steps[name]
 
     def log_row(self, name: str, columns: Sequence[str], row: Sequence[float | None]) -> None:
         from mlflow.entities import Metric
 
         step, now = int(row[0] or 0), int(time.time() * 1000)
-        # A killed run has sent rows that its last checkpoint does not hold; they come again.
-        last = self._attempt(lambda: self._last_step(name))
-        if last is not None and step <= last:
-            return
+        # A killed run has sent rows that its last checkpoint does not hold; they come again. The
+        # last of them may have been sent in part.
+        stored = self._attempt(lambda: self._stored(name)) or {}
         self._points += [
             Metric(f"{name}/{column}", value, now, step)
             for column, value in zip(columns[1:], row[1:], strict=True)
-            if value is not None
+            if value is not None and step > stored.get(f"{name}/{column}", -1)
         ]
         aged = time.monotonic() - self._flushed > _FLUSH_SECONDS
         if len(self._points) >= FLUSH_POINTS or aged:
@@ -196,9 +197,12 @@ def open_run(
     try:
         _create_database(uri)
         client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found and found.lifecycle_stage != "active":
+            _logger.warning("MLflow experiment %s was deleted; it is restored", experiment)
+            client.restore_experiment(found.experiment_id)
         if resume and _reopen(client, resume):
             return MlflowTracker(client, resume, uri, resumed=True)
-        found = client.get_experiment_by_name(experiment)
         experiment_id = (
             found.experiment_id
             if found
