@@ -1,6 +1,7 @@
 """What happens around `kedro run`: guards before it, tracking beside it, findings after it."""
 
 import atexit
+import gc
 import json
 import logging
 import os
@@ -49,6 +50,9 @@ class Guards:
 
     def __init__(self) -> None:
         self._locks: list[FileLock] = []
+        # Else Python looks for garbage among half a million objects before it ends: seconds, which
+        # somebody who interrupts does not have.
+        atexit.register(gc.freeze)
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:

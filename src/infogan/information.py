@@ -8,7 +8,8 @@ from torch import Tensor
 from infogan.codes import Categorical, LatentSpace
 from infogan.networks import Networks, evaluating
 
-CHUNK = 500  # images a forward pass; in eval mode the result does not depend on it
+CHUNK = 500  # images at a time; in eval mode the result does not depend on it
+_PASS = 100  # of them a forward pass on a CPU: whoever interrupts waits for one
 
 
 @torch.no_grad()
@@ -27,12 +28,16 @@ def fresh_lower_bounds(
     sums = dict.fromkeys(space.codes, 0.0)
     with evaluating(networks):
         for start in range(0, samples, CHUNK):
-            pause()
-            latent = space.sample(min(CHUNK, samples - start), generator)
-            _, outputs = networks.discriminator(networks.generator(latent))
-            for name, likelihood in space.log_likelihoods(outputs, latent).items():
-                sums[name] += likelihood.double().sum().item()
+            for latent in _passes(space.sample(min(CHUNK, samples - start), generator)):
+                pause()
+                _, outputs = networks.discriminator(networks.generator(latent))
+                for name, likelihood in space.log_likelihoods(outputs, latent).items():
+                    sums[name] += likelihood.double().sum().item()
     return {name: sums[name] / samples + entropy for name, entropy in space.entropies().items()}
+
+
+def _passes(rows: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(rows, _PASS if rows.device.type == "cpu" else CHUNK)
 
 
 def category_information(probabilities: Tensor) -> float:
@@ -52,25 +57,40 @@ def contrast(
     space: LatentSpace,
     pixel_range: tuple[float, float],
     random: torch.Generator,
+    pause: Callable[[], None] = lambda: None,
 ) -> float:
     """How much generated images differ: the standard deviation of a pixel over fresh images.
 
     Averaged over pixels, in units of the pixel range: 0 if G always makes the same image.
+    ``pause`` is called between two passes, as in ``fresh_lower_bounds``.
     """
+    made = []
     with evaluating(networks):
-        images = networks.generator(space.sample(CHUNK, random))
+        for latent in _passes(space.sample(CHUNK, random)):
+            pause()
+            made.append(networks.generator(latent))
+    images = torch.cat(made)
     low, high = pixel_range
     return float(images.float().std(dim=0).mean()) / (high - low)
 
 
 @torch.no_grad()
 def unused_categories(
-    networks: Networks, space: LatentSpace, images: Tensor
+    networks: Networks,
+    space: LatentSpace,
+    images: Tensor,
+    pause: Callable[[], None] = lambda: None,
 ) -> dict[str, list[int]]:
-    """Categories that are the likeliest for none of these real images, by categorical code."""
+    """Categories that are the likeliest for none of these real images, by categorical code.
+
+    ``pause`` is called between two passes, as in ``fresh_lower_bounds``.
+    """
+    read = []
     with evaluating(networks):
-        features = [networks.discriminator.trunk(chunk) for chunk in torch.split(images, CHUNK)]
-        outputs = torch.cat([networks.discriminator.q_outputs(each) for each in features])
+        for chunk in _passes(images):
+            pause()
+            read.append(networks.discriminator.q_outputs(networks.discriminator.trunk(chunk)))
+    outputs = torch.cat(read)
     return {
         name: sorted(
             set(range(code.prior.categories)) - set(outputs[:, place].argmax(dim=1).tolist())

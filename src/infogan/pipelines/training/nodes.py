@@ -153,9 +153,13 @@ class _Fit:
                 )
 
     def _save(self) -> None:
+        import torch
+
         from infogan import checkpoint
 
-        if not all(bool(value.isfinite().all()) for value in self._state.networks.parameters()):
+        weights = self._state.networks.state_dict().values()
+        # A sum is finite only if all are, and it is the cheapest look at them.
+        if not torch.stack([value.float().sum() for value in weights]).isfinite().all():
             raise self._alarms.diverged("a weight is not finite", self._state.iteration)
         tracking.current().flush()  # what counts as trained is on record, too
         content = {
@@ -171,8 +175,9 @@ class _Fit:
             raise _Stop
 
     def _evaluate(self) -> None:
-        self._history.evaluated(_held_out(self._state, self._game, self._pause))
-        _diagnose(self._state, self._game, self._images, self._alarms)
+        bounds = _held_out(self._state, self._game, self._pause)
+        _diagnose(self._state, self._game, self._images, self._alarms, self._pause)
+        self._history.evaluated(bounds)
 
     def _train(self) -> None:
         from tqdm import tqdm
@@ -195,6 +200,7 @@ class _Fit:
         ):
             try:
                 self._iterate(bar)
+                self._pause()  # the signal may have come with the last iteration
             except _Stop:
                 self._save()
                 _logger.warning(
@@ -212,8 +218,11 @@ class _Fit:
             history.open()
         if history.awaits_evaluation(options.evaluate_every, self._iterations):
             self._evaluate()
-            history.log()
-        if state.iteration >= self._iterations:
+        looks = options.log_every, options.evaluate_every, options.checkpoint_every
+        at_end = state.iteration >= self._iterations
+        if at_end or any(state.iteration % every == 0 for every in looks):
+            history.log()  # an interruption may have come before
+        if at_end:
             return
         for numbers in train(state, self._game, resident(self._images, self._device)):
             history.append(numbers)
@@ -277,7 +286,13 @@ def _held_out(state: "State", game: "Game", pause: Callable[[], None]) -> list[f
     return list(bounds.values())
 
 
-def _diagnose(state: "State", game: "Game", images: "np.ndarray", alarms: "Alarms") -> None:
+def _diagnose(
+    state: "State",
+    game: "Game",
+    images: "np.ndarray",
+    alarms: "Alarms",
+    pause: Callable[[], None],
+) -> None:
     """Look at generated images, and at the categories of some real ones."""
     import torch
 
@@ -296,8 +311,11 @@ def _diagnose(state: "State", game: "Game", images: "np.ndarray", alarms: "Alarm
             game.space,
             game.pixel_range,
             torch.Generator(device).manual_seed(seed),
+            pause,
         ),
-        unused_categories(state.networks, game.space, real) if game.informs_generator else {},
+        unused_categories(state.networks, game.space, real, pause)
+        if game.informs_generator
+        else {},
     )
 
 
