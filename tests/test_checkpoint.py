@@ -103,7 +103,53 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(
     assert not caplog.text
 
 
-def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, "game", 1, {"path": Path("somewhere")})  # needs a class to be built
-    with pytest.raises(Exception, match="Weights only load failed"):
-        checkpoint.load(tmp_path, "game", CPU)
+def test_a_checkpoint_runs_no_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint.save(tmp_path, "game", 1, content(0.1))
+    checkpoint.save(tmp_path, "game", 2, {"path": Path("somewhere")})  # needs a class to be built
+    assert weight(checkpoint.load(tmp_path, "game", CPU)) == pytest.approx(0.1)
+    assert "game.000000002.pt is of another training and is not used" in caplog.text
+
+
+def test_a_checkpoint_of_another_name_or_folder_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint.save(tmp_path / "a", "game.0", 1, content(0.1))
+    checkpoint.save(tmp_path / "b", "game.0", 2, content(0.2))
+    checkpoint.save(tmp_path / "a", "game.1", 3, content(0.3))
+    foreign = ["game.0.000000002.pt", "game.0.000000003.pt"]
+    (tmp_path / "b" / foreign[0]).rename(tmp_path / "a" / foreign[0])
+    (tmp_path / "a" / "game.1.000000003.pt").rename(tmp_path / "a" / foreign[1])
+    assert weight(checkpoint.load(tmp_path / "a", "game.0", CPU)) == pytest.approx(0.1)
+    assert names(tmp_path / "a") == [
+        "game.0.000000001.pt",
+        *(f"{name}{checkpoint.FOREIGN}" for name in foreign),
+    ]
+    assert caplog.text.count("is of another training and is not used") == 2
+
+
+def test_what_a_killed_process_left_half_written_is_gone_after_the_next_save(
+    tmp_path: Path,
+) -> None:
+    for left in (".game.1.000000007.tmp.pt", ".game.10.000000007.tmp.pt"):
+        (tmp_path / left).write_bytes(b"half")
+    checkpoint.save(tmp_path, "game.1", 8, content(0.1))
+    assert names(tmp_path) == [".game.10.000000007.tmp.pt", "game.1.000000008.pt"]
+
+
+def test_the_newest_up_to_an_iteration_is_loaded_and_later_ones_are_kept(tmp_path: Path) -> None:
+    for iteration in (90, 100):
+        checkpoint.save(tmp_path, "game", iteration, content(iteration))
+    assert checkpoint.load(tmp_path, "game", CPU, up_to=89) is None
+    for iteration in (10, 20, 30):
+        checkpoint.save(tmp_path, "game", iteration, content(iteration))
+    assert weight(checkpoint.load(tmp_path, "game", CPU, up_to=89)) == 30
+    assert weight(checkpoint.load(tmp_path, "game", CPU, up_to=90)) == 90
+    kept = [f"game.{iteration:09d}.pt" for iteration in (20, 30, 90, 100)]
+    assert names(tmp_path) == kept
+
+
+def test_what_is_begun_anew_replaces_all_others(tmp_path: Path) -> None:
+    for iteration in (90, 100):
+        checkpoint.save(tmp_path, "game", iteration, content(iteration))
+    checkpoint.save(tmp_path, "game", 10, content(10), anew=True)
+    assert names(tmp_path) == ["game.000000010.pt"]

@@ -127,12 +127,25 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _forget(dataset: str, catalog: CatalogProtocol) -> None:
-    """Remove the checkpoints of the training that is now finished, and of no other."""
+    """Remove the checkpoints of the training that is now finished, and of no other.
+
+    Those of seeds and iterations that it did not reach belong to one that may still go on.
+    """
     folder = catalog.load(f"{dataset}.checkpoints")
     names = [f"{dataset}.card", f"params:{dataset}.model", f"params:{dataset}.training"]
-    own = folder / _identity(dataset, {name: catalog.load(name) for name in names})
-    for path in (*own.glob("*.pt"), own / _SIDECAR):
-        path.unlink(missing_ok=True)
+    inputs = {name: catalog.load(name) for name in names}
+    own = folder / _identity(dataset, inputs)
+    training: Training = inputs[f"params:{dataset}.training"]
+    finished = {f"infogan.{seed}": training.iterations for seed in training.seeds}
+    finished[f"baseline.{training.seed}"] = training.baseline_iterations
+    for label, iterations in finished.items():
+        for path in own.glob(f"{label}.*.pt"):
+            if int(path.suffixes[-2].removeprefix(".")) <= iterations:
+                path.unlink()
+        for path in own.glob(f".{label}.*.tmp.pt"):  # left by a killed process
+            path.unlink()
+    if not any(own.glob("*.pt")):
+        (own / _SIDECAR).unlink(missing_ok=True)
     for empty in (own, folder):
         if empty.exists() and not any(empty.iterdir()):
             empty.rmdir()

@@ -116,6 +116,7 @@ class _Fit:
         )
         self._history = _History(name, game, self._alarms)
         self._interrupted: Callable[[], bool] = lambda: False
+        self._anew = options.resume == "never"
         self._seconds = 0.0
         self._began = time.perf_counter()
 
@@ -135,10 +136,10 @@ class _Fit:
     def _resume(self) -> None:
         from infogan import checkpoint
 
-        if self._game.training.resume == "never":
+        if self._anew:
             return
-        saved = checkpoint.load(self._folder, self._label, self._device)
-        if saved and saved["state"]["iteration"] <= self._iterations:
+        saved = checkpoint.load(self._folder, self._label, self._device, self._iterations)
+        if saved:
             self._state.load_state_dict(saved["state"])
             self._alarms.raised.update(saved["alarms"])
             self._history.resume(saved["rows"])
@@ -168,7 +169,8 @@ class _Fit:
             "alarms": self._alarms.raised,
             "seconds": self._seconds + time.perf_counter() - self._began,
         }
-        checkpoint.save(self._folder, self._label, self._state.iteration, content)
+        checkpoint.save(self._folder, self._label, self._state.iteration, content, anew=self._anew)
+        self._anew = False
 
     def _pause(self) -> None:
         if self._interrupted():
