@@ -50,6 +50,7 @@ LIBRARY = {
     "furniture": {"rendering"},
     "morphable": {"errors"},
     "parallel": {"errors"},
+    "profiling": {"files"},
     "preprocessing": {"errors", "files", "options", "parallel"},
     "rendering": {"errors"},
     "report": {"options"},

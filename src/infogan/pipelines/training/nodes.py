@@ -12,6 +12,8 @@ from infogan.datasets.values import Arrays, Rows, Weights
 from infogan.options import Model, Training, fingerprint
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
+    from collections.abc import Iterator
+
     import numpy as np
     from torch import Tensor
 
@@ -226,7 +228,8 @@ class _Fit:
             history.log()  # an interruption may have come before
         if at_end:
             return
-        for numbers in train(state, self._game, resident(self._images, self._device)):
+        steps = train(state, self._game, resident(self._images, self._device))
+        for numbers in self._profiled(steps) if options.profile else steps:
             history.append(numbers)
             done = state.iteration
             last = done == self._iterations
@@ -244,6 +247,12 @@ class _Fit:
                 self._save()
             if last:
                 return
+
+    def _profiled(self, steps: "Iterator[Tensor]") -> "Iterator[Tensor]":
+        from infogan.profiling import profiled
+
+        folder = self._folder.parent / "profile" / self._label
+        return profiled(steps, folder, lambda: tracking.current().log_artifact(folder, "profile"))
 
     def _result(self) -> tuple[Weights, Rows, dict[str, Any]]:
         import torch

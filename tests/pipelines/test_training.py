@@ -1,0 +1,330 @@
+"""The loop around the game, run as the node that it is."""
+
+import json
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from infogan import checkpoint, information, tracking
+from infogan import training as game
+from infogan.alarms import ADVICE
+from infogan.datasets.values import Arrays, Rows, Weights
+from infogan.errors import UserError
+from infogan.options import Model, Training
+from infogan.pipelines.training.nodes import fit, fit_baseline
+
+MakeTraining = Callable[..., Training]
+
+
+class Remembering(tracking.Tracker):
+    """What it is told."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+        self.artifacts: dict[str, set[str]] = {}
+        self.steps: list[int] = []
+
+    def set_tags(self, tags: Any) -> None:
+        self.tags |= tags
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        self.artifacts[folder or ""] = {each.name for each in path.iterdir()}
+
+    def log_row(self, name: str, columns: Any, row: Any) -> None:  # noqa: ARG002
+        self.steps.append(row[0])
+
+
+@pytest.fixture(autouse=True)
+def tracker() -> Iterator[Remembering]:
+    remembering = Remembering()
+    tracking.activate(remembering)
+    yield remembering
+    tracking.activate(tracking.Tracker())
+
+
+@pytest.fixture
+def data(images: np.ndarray) -> tuple[Arrays, dict[str, Any]]:
+    card = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": len(images)}}}
+    return Arrays({"train": images}), card
+
+
+Data = tuple[Arrays, dict[str, Any]]
+
+
+def same(mine: Weights, theirs: Weights) -> bool:
+    return mine.arrays.keys() == theirs.arrays.keys() and all(
+        np.array_equal(value, theirs.arrays[name]) for name, value in mine.arrays.items()
+    )
+
+
+def iterations(folder: Path, name: str = "infogan.0") -> list[int]:
+    return sorted(int(path.name.split(".")[2]) for path in folder.glob(f"*/{name}.*.pt"))
+
+
+# --- Alarms --------------------------------------------------------------------------------------
+
+
+def test_a_training_that_diverges_stops_and_leaves_its_last_good_checkpoint(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    training = make_training(lr_d=1e6, lr_g=1e-3, iterations=1000, evaluate_every=1000)
+    with pytest.raises(UserError, match=r"infogan diverged: .* at iteration \d+\. Lower") as met:
+        fit(*data, tmp_path, model, training)
+    saved = iterations(tmp_path)
+    (when,) = map(int, re.findall(r"at iteration (\d+)", str(met.value)))
+    last = (when - 1) // 5 * 5
+    assert saved == [last - 5, last]
+    (folder,) = tmp_path.iterdir()
+    content = checkpoint.load(folder, "infogan.0", torch.device("cpu"))
+    assert content is not None
+    assert all(value.isfinite().all() for value in content["state"]["networks"].values())
+    # The same command again comes to the same end.
+    with pytest.raises(UserError) as again:
+        fit(*data, tmp_path, model, training)
+    assert str(again.value) == str(met.value)
+    assert iterations(tmp_path) == saved
+
+
+@pytest.mark.parametrize("kind", ["parameter", "statistic"])
+def test_a_weight_that_is_not_finite_is_never_saved(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    real = game.one_iteration
+
+    def spoil(state: game.State, *rest: Any) -> Any:
+        row = real(state, *rest)
+        if state.iteration + 1 == 7:
+            networks = state.networks
+            tensors = networks.parameters() if kind == "parameter" else networks.buffers()
+            last = [value for value in tensors if value.is_floating_point()][-1]
+            with torch.no_grad():
+                last.view(-1)[0] = torch.nan
+        return row
+
+    monkeypatch.setattr(game, "one_iteration", spoil)
+    options = make_training(iterations=7, checkpoint_every=2, evaluate_every=100)
+    with pytest.raises(UserError, match="infogan diverged: a weight is not finite at iteration 7"):
+        fit(*data, tmp_path, model, options)
+    assert iterations(tmp_path) == [4, 6]
+
+
+def test_an_alarm_is_in_record_and_tags_and_survives_a_continuation(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    tracker: Remembering,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("infogan.alarms.GRACE", 20)
+    monkeypatch.setattr("infogan.alarms.WINDOW", 10)
+    blind = make_training(lambda_categorical=0.0, iterations=30)
+    _, _, record, _, _ = fit(*data, tmp_path, model, blind)
+    words = record["alarms"]["no_information"]
+    assert words.endswith(ADVICE["no_information"])
+    assert tracker.tags["alarm.no_information"] == words
+    assert f"infogan: {words}" in caplog.messages
+
+    caplog.clear()
+    _, _, record, _, _ = fit(
+        *data,
+        tmp_path,
+        model,
+        make_training(lambda_categorical=0.0, iterations=35),
+    )
+    assert record["alarms"]["no_information"] == words
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+# --- Checkpoints ---------------------------------------------------------------------------------
+
+
+def test_a_shorter_training_neither_uses_nor_removes_what_a_longer_one_left(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    fit(*data, tmp_path, model, make_training(iterations=20))
+    assert iterations(tmp_path) == [15, 20]
+    weights, rows, *_ = fit(*data, tmp_path, model, make_training(iterations=9))
+    assert iterations(tmp_path) == [5, 9, 15, 20]
+    again, _, *_ = fit(*data, tmp_path / "other", model, make_training(iterations=9))
+    assert same(weights, again)
+    assert [row[0] for row in rows.rows] == list(range(10))
+
+
+def test_a_training_begun_anew_replaces_checkpoints_once_it_has_one_of_its_own(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    fit(*data, tmp_path, model, make_training(iterations=20))
+    fit(*data, tmp_path, model, make_training(iterations=4, resume="never"))
+    assert iterations(tmp_path) == [4]
+
+
+def test_a_checkpoint_of_another_training_is_set_aside_wherever_it_lies(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fit(*data, tmp_path / "other", model, make_training(lr_d=1e-3))
+    expected, *_ = fit(*data, tmp_path / "own", model, make_training(iterations=5))
+    (other,) = (tmp_path / "other").glob("*/infogan.0.000000010.pt")
+    (own,) = (tmp_path / "own").iterdir()
+    other.rename(own / "infogan.0.000000004.pt")
+    (own / "infogan.0.000000005.pt").unlink()
+    found, *_ = fit(*data, tmp_path / "own", model, make_training(iterations=5))
+    assert same(found, expected)
+    assert "infogan.0.000000004.pt is of another training and is not used" in caplog.text
+    assert (own / "infogan.0.000000004.pt.foreign").exists()
+
+
+# --- Signals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [0, 5, 7, 10])
+def test_a_signal_ends_the_training_and_the_continued_one_logs_the_same_rows(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    tracker: Remembering,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+) -> None:
+    """At 0, 5 and 10 it breaks off an evaluation on fresh codes, at 10 the last."""
+    training = make_training(log_every=2)
+    expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
+    steps = tracker.steps[:]
+    tracker.steps.clear()
+
+    with monkeypatch.context() as patch:
+        real_bounds, real_iteration = information.fresh_lower_bounds, game.one_iteration
+        calls = iter((0, 5, 10))
+
+        def evaluate(*given: Any) -> Any:
+            if next(calls) == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real_bounds(*given)
+
+        def iterate(state: game.State, *rest: Any) -> Any:
+            if state.iteration == at == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real_iteration(state, *rest)
+
+        patch.setattr(information, "fresh_lower_bounds", evaluate)
+        patch.setattr(game, "one_iteration", iterate)
+        with pytest.raises(KeyboardInterrupt):
+            fit(*data, tmp_path / "broken", model, training)
+    saved = 8 if at == 7 else at
+    assert iterations(tmp_path / "broken")[-1] == saved
+
+    found, again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert same(found, expected)
+    assert again == rows
+    assert sorted(set(tracker.steps)) == steps
+
+
+def test_a_signal_during_the_last_write_is_not_lost(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = checkpoint.save
+
+    def save(folder: Path, name: str, iteration: int, *rest: Any, **more: Any) -> None:
+        if iterations(folder.parent) == [5]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(folder, name, iteration, *rest, **more)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        fit(*data, tmp_path, model, training)
+    assert iterations(tmp_path) == [5, 10]
+
+
+# --- Clock ---------------------------------------------------------------------------------------
+
+
+def test_nothing_depends_on_the_time_of_day(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock goes back an hour with every look at it."""
+    expected, rows, *_ = fit(*data, tmp_path / "usual", model, training)
+    now = [2e9]
+
+    def backwards() -> float:
+        now[0] -= 3600
+        return now[0]
+
+    monkeypatch.setattr(time, "time", backwards)
+    found, again, record, *_ = fit(*data, tmp_path / "backwards", model, training)
+    assert same(found, expected)
+    assert again == rows
+    assert 0 <= record["seconds"] < 60
+
+
+# --- Profile -------------------------------------------------------------------------------------
+
+
+def test_a_profile_changes_no_number_and_is_kept_and_tracked(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    tracker: Remembering,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "infogan")
+    expected, rows, *_ = fit(*data, tmp_path / "without", model, make_training(iterations=40))
+    training = make_training(iterations=40, profile=True)
+    found, again, *_ = fit(*data, tmp_path / "with", model, training)
+    assert same(found, expected)
+    assert again == rows
+
+    folder = tmp_path / "with" / "profile" / "infogan.0"
+    assert {path.name for path in folder.iterdir()} == {"trace.json", "operators.txt"}
+    assert tracker.artifacts == {"profile": {"trace.json", "operators.txt"}}
+    assert any(str(folder) in message for message in caplog.messages)
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    steps = {each["name"] for each in events if each["name"].startswith("ProfilerStep#")}
+    assert len(steps) == 20
+    table = (folder / "operators.txt").read_text()
+    assert "convolution" in table
+    assert "Self CPU" in table
+
+
+def test_a_training_too_short_for_a_profile_has_none(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    fit(*data, tmp_path, model, make_training(iterations=5, profile=True))
+    assert not (tmp_path / "profile").exists()
+
+
+def test_of_the_regular_gan_there_is_a_profile_of_its_own(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    training = make_training(baseline_iterations=40, profile=True)
+    _, rows, _ = fit_baseline(*data, tmp_path, model, training)
+    assert isinstance(rows, Rows)
+    assert (tmp_path / "profile" / "baseline.0" / "trace.json").exists()
