@@ -1,5 +1,6 @@
 """A project in a folder of its own, and the commands people type in it."""
 
+import ctypes
 import os
 import resource
 import subprocess
@@ -20,6 +21,7 @@ class Project:
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)
     largest_file: int | None = None  # bytes, in place of a full disk
+    obeys_permissions: bool = False  # of files, even as root
 
     def environment(self) -> dict[str, str]:
         clean = {
@@ -40,17 +42,20 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=self.limit_files,  # noqa: PLW1509, the tests have one thread
+            preexec_fn=self._limit,  # noqa: PLW1509, the tests have one thread
         )
 
-    def limit_files(self) -> None:
+    def _limit(self) -> None:
         if self.largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest_file, self.largest_file))
+        if self.obeys_permissions and os.geteuid() == 0:
+            drop_from_bounding_set, dac_override = 24, 1  # Linux: prctl(2), capabilities(7)
+            ctypes.CDLL(None).prctl(drop_from_bounding_set, dac_override, 0, 0, 0)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same to its end."""
         with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def data(self, *parts: str) -> Path:
@@ -58,8 +63,8 @@ class Project:
 
     def wait_for(self, process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
         """Return once the condition holds; the process must live until then."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not condition():
             assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "the condition did not come about in 120 s"
+            assert time.monotonic() < deadline, "the condition did not come about in 300 s"
             time.sleep(0.02)
