@@ -304,7 +304,7 @@ def test_a_profile_changes_no_number_and_is_kept_and_tracked(
 
     folder = tmp_path / "with" / "profile" / "infogan.0"
     assert {path.name for path in folder.iterdir()} == {"trace.json", "operators.txt"}
-    assert tracker.artifacts == {"profile": {"trace.json", "operators.txt"}}
+    assert tracker.artifacts == {"profile/infogan.0": {"trace.json", "operators.txt"}}
     assert any(str(folder) in message for message in caplog.messages)
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     steps = {each["name"] for each in events if each["name"].startswith("ProfilerStep#")}

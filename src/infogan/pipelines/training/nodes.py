@@ -251,8 +251,9 @@ class _Fit:
     def _profiled(self, steps: "Iterator[Tensor]") -> "Iterator[Tensor]":
         from infogan.profiling import profiled
 
-        folder = self._folder.parent / "profile" / self._label
-        return profiled(steps, folder, lambda: tracking.current().log_artifact(folder, "profile"))
+        place = f"profile/{self._label}"
+        folder = self._folder.parent / place
+        return profiled(steps, folder, lambda: tracking.current().log_artifact(folder, place))
 
     def _result(self) -> tuple[Weights, Rows, dict[str, Any]]:
         import torch
