@@ -39,6 +39,7 @@ LIBRARY = {
     "batches": {"seeds"},
     "checkpoint": {"files"},
     "devices": {"options"},
+    "distributed": {"batches", "networks", "training"},
     "seeds": set(),
     "codes": {"options"},
     "networks": {"errors", "options"},
@@ -48,6 +49,7 @@ LIBRARY = {
     "evaluation": {"codes", "disentanglement", "networks"},
     "figures": {"datasets.values", "options"},
     "furniture": {"rendering"},
+    "launcher": {"batches", "distributed", "errors", "options", "parallel"},
     "morphable": {"errors"},
     "parallel": {"errors"},
     "profiling": {"files"},
@@ -58,7 +60,15 @@ LIBRARY = {
 }
 KEDRO_HALF = {
     "tracking": {"files"},
-    "hooks": {"datasets.values", "errors", "files", "options", "report", "tracking"},
+    "hooks": {
+        "datasets.values",
+        "errors",
+        "files",
+        "launcher",
+        "options",
+        "report",
+        "tracking",
+    },
     "settings": {"hooks"},
     "cli": {"errors"},
     "__init__": set(),

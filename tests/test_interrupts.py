@@ -51,6 +51,13 @@ def test_the_second_signal_interrupts_at_once(first: int, second: int) -> None:
     assert handlers() == before
 
 
+def test_the_patient_note_any_number_of_signals() -> None:
+    with postponed_interrupts(patient=True) as interrupted:
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+        assert interrupted()
+
+
 def test_the_handlers_are_restored() -> None:
     before = handlers()
     with postponed_interrupts():

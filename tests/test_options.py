@@ -362,6 +362,26 @@ def test_a_batch_as_large_as_the_data_is_accepted(
     check_blocks(Data.model_validate(DATA), model, make_training(batch_size=20))
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "nodes", "fits"),
+    [(8, 3, 1, 9), (8, 1, 3, 9), (10, 2, 2, 12), (4, 4, 1, 8), (3, 4, 1, 8)],
+)
+def test_a_batch_that_is_not_whole_images_for_every_process_is_refused(
+    model: Model,
+    make_training: Callable[..., Training],
+    batch_size: int,
+    devices: int,
+    nodes: int,
+    fits: int,
+) -> None:
+    data = Data.model_validate(DATA)
+    processes = {"devices": devices, "nodes": nodes}
+    words = rf"batch_size is {batch_size}, .* = {devices * nodes} processes .* {fits} can\."
+    with pytest.raises(UserError, match=words):
+        check_blocks(data, model, make_training(batch_size=batch_size, **processes))
+    check_blocks(data, model, make_training(batch_size=fits, **processes))
+
+
 def reporting(order: dict[str, Any]) -> Reporting:
     words = {"title": "t", "dpi": 100, "captions": {}, "claims": []}
     return Reporting.model_validate(words | ({"column_order": order} if order else {}))
@@ -421,6 +441,9 @@ OTHER: dict[str, Any] = {
     "deterministic": True,
     "cuda_graph": False,
     "profile": True,
+    "devices": 2,
+    "nodes": 2,
+    "batch_norm": "replica",
 }
 MAY_CHANGE = {
     "seeds",  # each has checkpoints of its own
@@ -432,6 +455,8 @@ MAY_CHANGE = {
     "resume",
     "cuda_graph",
     "profile",
+    "devices",  # but for rounding
+    "nodes",
 }
 
 
@@ -443,6 +468,20 @@ def test_a_training_stays_the_same_only_if_nothing_changes_its_numbers(
     assert changed != training
     same = fingerprint(model, changed, "data") == fingerprint(model, training, "data")
     assert same == (key in MAY_CHANGE)
+
+
+def test_with_batch_norm_of_its_own_the_number_of_processes_makes_another_training(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    found = {
+        fingerprint(
+            model, make_training(batch_norm="replica", devices=devices, nodes=nodes), "data"
+        )
+        for devices, nodes in ((1, 1), (2, 1), (4, 1))
+    }
+    assert len(found) == 3
+    two_by_two = make_training(batch_norm="replica", devices=2, nodes=2)
+    assert fingerprint(model, two_by_two, "data") in found
 
 
 @pytest.mark.parametrize(

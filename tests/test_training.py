@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from infogan import checkpoint
-from infogan.batches import IN_MEMORY, batches, resident
+from infogan.batches import IN_MEMORY, Share, batches, resident
 from infogan.devices import choose_device, configure
 from infogan.networks import to_pixels
 from infogan.options import Model, Training
@@ -423,6 +423,23 @@ def test_batches_go_on_where_they_were_left(iteration: int) -> None:
     whole = order(28, 8, seed=0, iteration=0, batch_count=12)
     rest = order(28, 8, seed=0, iteration=iteration, batch_count=12 - iteration)
     assert rest == whole[iteration:]
+
+
+def test_the_shares_of_all_processes_are_the_batch(images: np.ndarray) -> None:
+    for some in (torch.from_numpy(images), images):
+        whole = itertools.islice(batches(some, 8, 0, 0, CPU), 5)
+        shares = [batches(some, 8, 0, 0, CPU, Share(rank, 4)) for rank in range(4)]
+        for batch in whole:
+            assert torch.equal(torch.cat([next(share) for share in shares]), batch)
+
+
+def test_all_processes_draw_the_latent_variables_of_one(
+    model: Model, training: Training, game: Game
+) -> None:
+    whole = game.latent(8, torch.Generator().manual_seed(3))
+    shares = [infogan(model, training, Share(rank, 4)) for rank in range(4)]
+    parts = [share.latent(2, torch.Generator().manual_seed(3)) for share in shares]
+    assert torch.equal(torch.cat(parts), whole)
 
 
 def test_training_sees_the_batches_in_the_models_range(

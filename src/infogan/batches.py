@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,6 +11,22 @@ from torch import Tensor
 from infogan.seeds import ORDER, derive_seed
 
 IN_MEMORY = 1 << 30  # bytes; a larger data set stays on disk, so that training needs no more
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of the equal parts of every batch is this process's own; alone, it has the whole."""
+
+    rank: int = 0
+    processes: int = 1
+
+    def of(self, whole: Tensor) -> Tensor:
+        """The own part, (n, …) -> (n / processes, …)."""
+        size = len(whole) // self.processes
+        return whole[self.rank * size : (self.rank + 1) * size] if self.processes > 1 else whole
+
+
+ALONE = Share()
 
 
 def resident(images: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
@@ -31,17 +48,19 @@ def batches(
     seed: int,
     iteration: int,
     device: torch.device,
+    share: Share = ALONE,
 ) -> Iterator[Tensor]:
-    """Endless minibatches on the device, from the given iteration on.
+    """Endless minibatches on the device, from the given iteration on; of each, the own share.
 
     Each epoch has a new order, and what is left of it after whole batches is dropped. The order
     follows from seed and epoch alone, so a continued run needs no stored position.
     """
     if isinstance(images, Tensor):
         for order in _orders(len(images), batch_size, seed, iteration, images.device):
-            yield images[order].to(device, non_blocking=True)
+            yield images[share.of(order)].to(device, non_blocking=True)
         return
-    orders = _orders(len(images), batch_size, seed, iteration, torch.device("cpu"))
+    whole = _orders(len(images), batch_size, seed, iteration, torch.device("cpu"))
+    orders = map(share.of, whole)
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(_read, images, next(orders), device)
         while True:

@@ -15,7 +15,7 @@ import click
 from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -23,6 +23,7 @@ from infogan import tracking
 from infogan.datasets.values import Rows
 from infogan.errors import UserError
 from infogan.files import atomic
+from infogan.launcher import NODE_RANK, node_rank
 from infogan.options import (
     Data,
     Model,
@@ -69,8 +70,11 @@ class Guards:
             except UserError as error:
                 raise UserError(f"Parameters of {dataset}: {error}") from None
         self._release()
-        for dataset in _datasets(pipeline):
-            self._lock(dataset, catalog.load(f"{dataset}.checkpoints"))
+        if node_rank() > 0:
+            _help(pipeline, catalog)
+        else:
+            for dataset in _datasets(pipeline):
+                self._lock(dataset, catalog.load(f"{dataset}.checkpoints"))
         # A polite kill ends like Ctrl-C: saved, and on record as killed.
         signal.signal(signal.SIGTERM, _interrupt)
 
@@ -91,7 +95,7 @@ class Guards:
         """Clear what a finished run no longer needs, and say what it found."""
         outputs = pipeline.all_outputs()
         for dataset in _datasets(pipeline):
-            if f"{dataset}.record" in outputs:
+            if f"{dataset}.record" in outputs and node_rank() == 0:
                 _forget(dataset, catalog)
             if f"{dataset}.card" in outputs:
                 _clear(catalog.load(f"{dataset}.workspace"))
@@ -124,6 +128,20 @@ class Guards:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _help(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Keep in memory what this machine, which only helps another one to train, would write."""
+    for node in pipeline.nodes:
+        training = Training.model_validate(catalog.load(f"params:{node.namespace}.training"))
+        if "training" not in node.tags or training.nodes == 1:
+            raise UserError(
+                f"{NODE_RANK} is {node_rank()}, so this machine helps machine 0 to train, but "
+                f"{node.name} is for one machine: run a pipeline DATASET.training whose "
+                "training.nodes says how many there are."
+            )
+    for name in pipeline.all_outputs():
+        catalog[name] = MemoryDataset()
 
 
 def _forget(dataset: str, catalog: CatalogProtocol) -> None:
@@ -231,7 +249,7 @@ class Tracking:
         dataset = _dataset(node)
         tracking.activate(self._trackers.get(dataset, tracking.Tracker()))
         on = self._settings.get("enabled") and os.environ.get(SWITCH, "1") != "0"
-        if not on or not node.tags & set(self._settings["stages"]):
+        if not on or node_rank() > 0 or not node.tags & set(self._settings["stages"]):
             return
         if dataset not in self._trackers:
             if dataset in self._trains and "training" not in node.tags:

@@ -10,11 +10,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def postponed_interrupts() -> Iterator[Callable[[], bool]]:
+def postponed_interrupts(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
     """Within the block the first signal is only noted; the yielded function says whether one came.
 
-    A second signal interrupts at once. Outside the main thread, where Python forbids handlers, the
-    block changes nothing.
+    A second signal interrupts at once, unless ``patient``. Outside the main thread, where Python
+    forbids handlers, the block changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -23,7 +23,7 @@ def postponed_interrupts() -> Iterator[Callable[[], bool]]:
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if received:
+        if received and not patient:
             raise KeyboardInterrupt
         received.append(number)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from infogan.errors import UserError
 from infogan.options import KERNEL, Layer, Model, Shape, shapes
@@ -108,7 +109,7 @@ def _apart(stack: nn.Sequential, batches: Sequence[Tensor]) -> list[Tensor]:
     sizes = [len(batch) for batch in batches]
     x = torch.cat(list(batches))
     for module in stack:
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             x = torch.cat([module(batch) for batch in torch.split(x, sizes)])
         else:
             x = module(x)
@@ -151,6 +152,21 @@ class Discriminator(nn.Module):
         """Parameters of Q(c|x), never normalised, of the trunk's features: -> (n, q)."""
         outputs: Tensor = self.q_head(features)
         return outputs
+
+    def judge(
+        self, real: Tensor, fake: Tensor, informs_trunk: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of D of real and of generated images, and Q's outputs for the generated ones.
+
+        Unless it informs the trunk, what is learned from Q's outputs ends at the Q head.
+        """
+        of_real, features = self.features(real, fake)
+        real_logit, fake_logit = self.d_logit(of_real), self.d_logit(features)
+        return (
+            real_logit,
+            fake_logit,
+            self.q_outputs(features if informs_trunk else features.detach()),
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) -> logit of D (n,), outputs of Q (n, q)."""

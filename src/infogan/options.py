@@ -593,6 +593,14 @@ class Training(Block):
     deterministic: bool = False  # on a GPU; a CPU always is, with the same number of threads
     cuda_graph: bool = True  # on a GPU: record the iteration once, then replay it
     profile: bool = False  # some iterations to a trace and a table of operators
+    devices: Positive = 1  # processes on a machine, a GPU each or a part of the CPU
+    nodes: Positive = 1  # machines
+    batch_norm: Literal["synchronised", "replica"] = "synchronised"  # over all processes, or each
+
+    @property
+    def processes(self) -> int:
+        """Among how many each batch is divided."""
+        return self.devices * self.nodes
 
     @field_validator("seeds")
     @classmethod
@@ -694,6 +702,13 @@ def check_blocks(data: Data, model: Model, training: Training) -> None:
             f"training.batch_size is {training.batch_size}, but data.train is '{data.train}', "
             f"only {data.train.count} images; a batch cannot be larger than the data."
         )
+    share, rest = divmod(training.batch_size, training.processes)
+    if rest or share < 2:
+        raise UserError(
+            f"training.batch_size is {training.batch_size}, which cannot be divided equally among "
+            f"training.devices x training.nodes = {training.processes} processes with at least "
+            f"two images each: {max(2, share + (rest > 0)) * training.processes} can."
+        )
 
 
 # What may change between an interruption and its continuation.
@@ -707,9 +722,11 @@ _RESUMABLE = {
     "resume",
     "cuda_graph",
     "profile",
+    "devices",  # they change the rounding alone, unless each has batch norm of its own: see below
+    "nodes",
 }
 # Code that decides what the next iteration gives.
-_TRAINS = ("batches", "codes", "networks", "seeds", "training")
+_TRAINS = ("batches", "codes", "distributed", "networks", "seeds", "training")
 
 
 def fingerprint(model: Model, training: Training, data_sha256: str) -> str:
@@ -719,6 +736,7 @@ def fingerprint(model: Model, training: Training, data_sha256: str) -> str:
         "training": training.model_dump(mode="json", exclude=_RESUMABLE),
         "data": data_sha256,
         "torch": version("torch"),
+        "replicas": training.processes if training.batch_norm == "replica" else 1,
         "code": [
             hashlib.sha256(Path(__file__).with_name(f"{name}.py").read_bytes()).hexdigest()
             for name in _TRAINS

@@ -42,7 +42,7 @@ def map_in_processes(
     executor = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin, begin_with))
     ahead = 2 * workers
     try:
-        with _without_main():
+        with without_main():
             pending = [executor.submit(work, *argument) for argument in arguments[:ahead]]
         for argument in arguments[ahead:]:
             yield pending.pop(0).result()
@@ -75,7 +75,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """New processes shall not import the command that started this one: they need nothing of it,
     and Kedro's would set up its logging, and say so, in each of them.
     """

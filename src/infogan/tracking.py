@@ -37,6 +37,7 @@ class Tracker:
     """Does nothing; also what remains when tracking is switched off."""
 
     run_id: str | None = None
+    address: tuple[str, str, bool] | None = None  # for another process of the same run
 
     def child(self, name: str) -> "Tracker":  # noqa: ARG002
         """A tracker of a run below this one; the run of this name, if there is one."""
@@ -71,6 +72,7 @@ class MlflowTracker(Tracker):
         self, client: "MlflowClient", run_id: str, uri: str, *, resumed: bool = False
     ) -> None:
         self.run_id = run_id
+        self.address = (uri, run_id, resumed)
         self._client = client
         self._uri = uri
         self._alive = True
@@ -213,6 +215,16 @@ def open_run(
     except Exception as error:  # never at the price of a training
         _lament(uri, error)
         return Tracker()
+
+
+def attach(address: tuple[str, str, bool] | None) -> Tracker:
+    """The run that another process has opened and will end."""
+    if address is None:
+        return Tracker()
+    from mlflow import MlflowClient
+
+    uri, run_id, resumed = address
+    return MlflowTracker(MlflowClient(uri), run_id, uri, resumed=resumed)
 
 
 def _create_database(uri: str) -> None:

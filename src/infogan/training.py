@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from infogan.batches import batches
+from infogan.batches import ALONE, Share, batches
 from infogan.codes import LatentSpace
 from infogan.networks import Networks, build, to_pixels
 from infogan.options import CategoricalPrior, Model, Shape, Training
@@ -37,6 +37,11 @@ class Game:
     pixel_range: tuple[float, float]
     informs_generator: bool  # False: the regular GAN, whose generator is not told about codes
     informs_trunk: bool
+    share: Share = ALONE
+
+    def latent(self, count: int, random: torch.Generator) -> Tensor:
+        """The own ``count`` latent vectors, of those that are drawn for all processes: (n, L)."""
+        return self.share.of(self.space.sample(count * self.share.processes, random))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -65,30 +70,37 @@ class Game:
         return ["loss_d", "loss_g", "d_real", "d_fake", *bounds]
 
 
-def infogan(model: Model, training: Training) -> Game:
+def infogan(model: Model, training: Training, share: Share = ALONE) -> Game:
     """The paper's game."""
-    return Game(LatentSpace(model), training, model.pixel_range, True, training.mi_trains_trunk)
+    informs_trunk = training.mi_trains_trunk
+    return Game(LatentSpace(model), training, model.pixel_range, True, informs_trunk, share)
 
 
-def regular_gan(model: Model, training: Training) -> Game:
+def regular_gan(model: Model, training: Training, share: Share = ALONE) -> Game:
     """The baseline of Figure 1: Q learns to read the code, but the generator is not told.
 
     ``joint`` reproduces the printed curve: Q's loss also trains the shared trunk. ``head``: it
     reaches the Q head alone.
     """
     joint = training.baseline == "joint"
-    return Game(LatentSpace(model), training, model.pixel_range, False, joint)
+    return Game(LatentSpace(model), training, model.pixel_range, False, joint, share)
 
 
 @dataclass
 class State:
-    """What changes while a model trains; together with the options, all a continuation needs."""
+    """What changes while a model trains; together with the options, all a continuation needs.
+
+    Networks learn through ``judge``, which is ``Discriminator.judge``, and ``generate``, which is
+    the generator; several processes wrap both, so that gradients are averaged.
+    """
 
     networks: Networks
     optimizer_d: torch.optim.Optimizer
     optimizer_g: torch.optim.Optimizer
     random: torch.Generator
     iteration: int
+    judge: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor, Tensor]]
+    generate: Callable[[Tensor], Tensor]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as plain values and tensors."""
@@ -131,6 +143,8 @@ def start(model: Model, training: Training, image_shape: Shape, device: torch.de
         adam(networks.generator, training.lr_g),
         torch.Generator(device).manual_seed(derive_seed(training.seed, LATENT)),
         iteration=0,
+        judge=networks.discriminator.judge,
+        generate=networks.generator,
     )
 
 
@@ -145,14 +159,11 @@ def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
 
     All numbers are those of the minibatch before the update.
     """
-    discriminator = state.networks.discriminator
-    latent = game.space.sample(len(real), state.random)
+    latent = game.latent(len(real), state.random)
     with torch.no_grad():
         fake = state.networks.generator(latent)
 
-    of_real, features = discriminator.features(real, fake)
-    real_logit, fake_logit = discriminator.d_logit(of_real), discriminator.d_logit(features)
-    outputs = discriminator.q_outputs(features if game.informs_trunk else features.detach())
+    real_logit, fake_logit, outputs = state.judge(real, fake, game.informs_trunk)
     bounds = game.space.lower_bounds(outputs, latent)
     # -log D(x) = softplus(-logit), -log(1 - D(x)) = softplus(logit): no epsilon needed
     loss = softplus(-real_logit).mean() + softplus(fake_logit).mean() - information(game, bounds)
@@ -166,9 +177,9 @@ def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
 def g_step(state: State, game: Game, count: int) -> Tensor:
     """Update G with fresh z and c; trunk, D and Q stay. Gives loss_g."""
     discriminator = state.networks.discriminator
-    latent = game.space.sample(count, state.random)
+    latent = game.latent(count, state.random)
     discriminator.requires_grad_(False)  # gradients pass through, none are kept
-    features = discriminator.trunk(state.networks.generator(latent))
+    features = discriminator.trunk(state.generate(latent))
     loss = softplus(-discriminator.d_logit(features)).mean()
     if game.informs_generator:
         bounds = game.space.lower_bounds(discriminator.q_outputs(features), latent)
@@ -258,13 +269,14 @@ def train(state: State, game: Game, images: Tensor | np.ndarray) -> Iterator[Ten
     """
     options = game.training
     device = state.random.device
-    supply = batches(images, options.batch_size, options.seed, state.iteration, device)
+    supply = batches(images, options.batch_size, options.seed, state.iteration, device, game.share)
     first = next(supply)
 
     def eager(batch: Tensor) -> Tensor:
         return one_iteration(state, game, batch)
 
-    recorded = device.type == "cuda" and options.cuda_graph
+    alone = game.share.processes == 1
+    recorded = device.type == "cuda" and options.cuda_graph and alone
     step = Recorded(state, game, first) if recorded else eager
     for batch in itertools.chain([first], supply):
         row = step(batch)

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     from torch import Tensor
 
     from infogan.alarms import Alarms
+    from infogan.distributed import Peers
     from infogan.training import Game, State
 
 _logger = logging.getLogger(__name__)
@@ -33,23 +35,11 @@ def fit(
     Of the first seed: weights, history, and a record of how it was done. Of all further ones the
     same, by seed; their histories are one table.
     """
-    from infogan.training import infogan
-
     trained = []
     for seed in training.seeds:
         alone = training.alone(seed)
         with tracking.child(f"seed {seed}", nested=len(training.seeds) > 1):
-            trained.append(
-                _Fit(
-                    "infogan",
-                    infogan(model, alone),
-                    training.iterations,
-                    images,
-                    card,
-                    checkpoints,
-                    model,
-                ).run()
-            )
+            trained.append(_fit("infogan", images, card, checkpoints, model, alone))
     (weights, rows, record), *others = trained
     names = [str(seed) for seed in training.seeds[1:]]
     more = {name: each for name, (each, _, _) in zip(names, others, strict=True)}
@@ -69,11 +59,68 @@ def fit_baseline(
 
     Of the first seed alone.
     """
-    from infogan.training import regular_gan
+    alone = training.alone(training.seed)
+    return _fit("baseline", images, card, checkpoints, model, alone)
 
-    game = regular_gan(model, training.alone(training.seed))
-    iterations = training.baseline_iterations
-    return _Fit("baseline", game, iterations, images, card, checkpoints, model).run()
+
+Result = tuple[Weights, Rows, dict[str, Any]]
+
+
+def _fit(
+    name: str,
+    images: Arrays,
+    card: dict[str, Any],
+    checkpoints: Path,
+    model: Model,
+    training: Training,
+) -> Result:
+    """Train one model, here or in several processes."""
+    from infogan.distributed import Peers
+
+    if training.processes == 1:
+        return _Fit(Peers(), name, images["train"], card, checkpoints, model, training).run()
+    from infogan.launcher import launch
+
+    result: Result = launch(
+        f"{name}.{training.seed}",
+        _fit_together,
+        (
+            tracking.current().address,
+            name,
+            _to_open(images["train"]),
+            card,
+            checkpoints,
+            model,
+            training,
+        ),
+        training,
+    )
+    return result
+
+
+def _fit_together(
+    peers: "Peers",
+    address: tuple[str, str, bool] | None,
+    name: str,
+    images: "Callable[[], np.ndarray]",
+    *others: Any,
+) -> Result:
+    """In one of several processes."""
+    tracking.activate(tracking.attach(address if peers.first else None))
+    try:
+        return _Fit(peers, name, images(), *others).run()
+    finally:
+        tracking.current().flush()
+
+
+def _to_open(images: "np.ndarray") -> "Callable[[], np.ndarray]":
+    """What opens the same images in another process: its file, if they are mapped from one."""
+    import numpy as np
+
+    if isinstance(images, np.memmap) and images.filename is not None:
+        where = (images.filename, images.dtype, "r", images.offset, images.shape)
+        return partial(np.memmap, *where)
+    return partial(np.asarray, images)
 
 
 class _Stop(Exception):
@@ -85,26 +132,29 @@ class _Fit:
 
     def __init__(
         self,
+        peers: "Peers",
         name: str,
-        game: "Game",
-        iterations: int,
-        images: Arrays,
+        images: "np.ndarray",
         card: dict[str, Any],
         checkpoints: Path,
         model: Model,
+        options: Training,
     ) -> None:
         from infogan.alarms import Alarms
         from infogan.devices import choose_device, configure
-        from infogan.training import start
+        from infogan.distributed import distribute
+        from infogan.training import infogan, regular_gan, start
 
-        options = game.training
         configure(options)
+        informed = name == "infogan"
+        game = (infogan if informed else regular_gan)(model, options, peers.share)
+        self._peers = peers
         self._provenance = tracking.provenance()
         self._name = name
         self._label = f"{name}.{options.seed}"  # of its checkpoints
         self._game = game
-        self._iterations = iterations
-        self._images = images["train"]
+        self._iterations = options.iterations if informed else options.baseline_iterations
+        self._images = images
         self._image_shape = tuple(card["shape"])
         self._data_sha256 = card["splits"]["train"]["sha256"]
         self._folder = checkpoints / fingerprint(model, options, self._data_sha256)
@@ -116,8 +166,10 @@ class _Fit:
             game.told_entropies,
             lambda kind, words: tracking.current().set_tags({f"alarm.{kind}": words}),
         )
-        self._history = _History(name, game, self._alarms)
-        self._interrupted: Callable[[], bool] = lambda: False
+        if not peers.alone:
+            distribute(self._state, synchronised=options.batch_norm == "synchronised")
+        self._history = _History(name, game, self._alarms, peers)
+        self._noted: Callable[[], bool] = lambda: False
         self._anew = options.resume == "never"
         self._seconds = 0.0
         self._began = time.perf_counter()
@@ -130,17 +182,26 @@ class _Fit:
             self._name,
             self._state.iteration,
             self._iterations,
-            self._device,
+            self._place(str(self._device)),
         )
         self._train()
         return self._result()
 
+    def _place(self, device: str) -> str:
+        return device if self._peers.alone else f"{self._peers.share.processes} x {device}"
+
     def _resume(self) -> None:
+        import torch
+
         from infogan import checkpoint
 
         if self._anew:
             return
-        saved = checkpoint.load(self._folder, self._label, self._device, self._iterations)
+        # Of several processes only the first one needs to see the file, and its GPU is not theirs.
+        device = self._device if self._peers.alone else torch.device("cpu")
+        saved = self._peers.from_first(
+            lambda: checkpoint.load(self._folder, self._label, device, self._iterations)
+        )
         if saved:
             self._state.load_state_dict(saved["state"])
             self._alarms.raised.update(saved["alarms"])
@@ -164,6 +225,8 @@ class _Fit:
         # A sum is finite only if all are, and it is the cheapest look at them.
         if not torch.stack([value.float().sum() for value in weights]).isfinite().all():
             raise self._alarms.diverged("a weight is not finite", self._state.iteration)
+        if not self._peers.first:
+            return
         tracking.current().flush()  # what counts as trained is on record, too
         content = {
             "state": self._state.state_dict(),
@@ -175,8 +238,14 @@ class _Fit:
         self._anew = False
 
     def _pause(self) -> None:
-        if self._interrupted():
+        if self._peers.any(self._noted()):
             raise _Stop
+
+    def _hurries(self) -> bool:
+        """Whether to look at once. Several processes look together, at the next iteration that is
+        logged, and stop there.
+        """
+        return self._peers.alone and self._noted()
 
     def _evaluate(self) -> None:
         bounds = _held_out(self._state, self._game, self._pause)
@@ -191,7 +260,8 @@ class _Fit:
 
         seed = self._game.training.seed
         with (
-            postponed_interrupts() as self._interrupted,
+            # The launcher passes signals on that a process may have received itself.
+            postponed_interrupts(patient=not self._peers.alone) as self._noted,
             logging_redirect_tqdm(),
             tqdm(
                 total=self._iterations,
@@ -199,6 +269,7 @@ class _Fit:
                 desc=f"{self._name}, seed {seed}" if seed else self._name,
                 unit="it",
                 dynamic_ncols=True,
+                disable=not self._peers.first,
                 mininterval=0.5 if sys.stderr.isatty() else 15,  # a log file wants few lines
             ) as bar,
         ):
@@ -229,13 +300,14 @@ class _Fit:
         if at_end:
             return
         steps = train(state, self._game, resident(self._images, self._device))
-        for numbers in self._profiled(steps) if options.profile else steps:
+        profiles = options.profile and self._peers.first
+        for numbers in self._profiled(steps) if profiles else steps:
             history.append(numbers)
             done = state.iteration
             last = done == self._iterations
             evaluates = done % options.evaluate_every == 0 or last
             saves = done % options.checkpoint_every == 0 or last
-            if evaluates or saves or self._interrupted() or done % options.log_every == 0:
+            if evaluates or saves or self._hurries() or done % options.log_every == 0:
                 history.collect(done)
                 self._pause()
                 if evaluates:
@@ -272,7 +344,7 @@ class _Fit:
         record = {
             "iterations": self._state.iteration,
             "seconds": round(self._seconds + time.perf_counter() - self._began, 1),
-            "device": torch.cuda.get_device_name(self._device) if on_gpu else "cpu",
+            "device": self._place(torch.cuda.get_device_name(self._device) if on_gpu else "cpu"),
             "threads": torch.get_num_threads(),
             "alarms": self._alarms.raised,
             "data_sha256": self._data_sha256,
@@ -338,7 +410,7 @@ class _History:
     held-out numbers those after it.
     """
 
-    def __init__(self, name: str, game: "Game", alarms: "Alarms") -> None:
+    def __init__(self, name: str, game: "Game", alarms: "Alarms", peers: "Peers") -> None:
         self.rows: list[tuple[float | None, ...]] = []
         self.columns = [
             "iteration",
@@ -347,6 +419,7 @@ class _History:
         ]
         self._name = name
         self._alarms = alarms
+        self._peers = peers
         self._batch_columns = game.columns
         self._codes = list(game.space.codes)
         self._pending: list[Tensor] = []
@@ -366,10 +439,13 @@ class _History:
         self._pending.append(numbers)
 
     def collect(self, iteration: int) -> None:
-        """Bring all numbers up to this iteration to the host, and check them."""
+        """Bring all numbers up to this iteration to the host, and check them.
+
+        The numbers of shares of a batch become those of the batch.
+        """
         import torch
 
-        batches = torch.stack(self._pending).cpu().tolist()
+        batches = self._peers.mean(torch.stack(self._pending)).cpu().tolist()
         self._pending.clear()
         for offset, numbers in enumerate(batches, start=iteration - len(batches) + 1):
             row = (offset, *numbers, *[None] * len(self._codes))

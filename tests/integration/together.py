@@ -1,0 +1,87 @@
+"""What two processes compute in test_distributed.py; they import this file by its name."""
+
+import itertools
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infogan.batches import Share, batches
+from infogan.distributed import Peers, distribute
+from infogan.networks import to_arrays, to_pixels
+from infogan.options import Model, Training
+from infogan.training import Game, State, d_q_step, g_step, infogan, regular_gan, start
+
+CPU = torch.device("cpu")
+GAMES = {"infogan": infogan, "baseline": regular_gan}
+Curve = tuple[list[list[float]], dict[str, np.ndarray]]
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Laws that hold up to rounding are seen to hold."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def rows(state: State, game: Game, images: Tensor, count: int) -> Tensor:
+    """As training.train, but with double precision from the first pixel on."""
+    options = game.training
+    supply = batches(images, options.batch_size, options.seed, 0, CPU, game.share)
+    found = []
+    for batch in itertools.islice(supply, count):
+        loss_d, *others = d_q_step(state, game, to_pixels(batch, game.pixel_range).double())
+        found.append(torch.stack([loss_d, g_step(state, game, len(batch)), *others]).detach())
+    return torch.stack(found)
+
+
+def curve(
+    peers: Peers, name: str, model: Model, training: Training, images: np.ndarray, count: int
+) -> Curve:
+    """Numbers of every iteration, and weights and statistics after the last."""
+    with double_precision():
+        state = start(model, training, (1, 8, 8), CPU)
+        if not peers.alone:
+            distribute(state, synchronised=training.batch_norm == "synchronised")
+        game = GAMES[name](model, training, peers.share)
+        numbers = peers.mean(rows(state, game, torch.from_numpy(images), count))
+    arrays = to_arrays(state.networks)
+    firsts = peers.from_first(lambda: arrays)
+    weights = [name for name, _ in state.networks.named_parameters()]
+    assert all(np.array_equal(arrays[name], firsts[name]) for name in weights)
+    return numbers.tolist(), arrays
+
+
+def curves(peers: Peers, cases: dict[str, tuple[Any, ...]]) -> dict[str, Curve]:
+    """Several, since it takes long to start processes."""
+    return {label: curve(peers, *case) for label, case in cases.items()}
+
+
+def share_alone(rank: int, model: Model, training: Training, images: np.ndarray) -> list[float]:
+    """The first row of one of two processes that know nothing of each other."""
+    share = Share(rank, 2)
+    with double_precision():
+        state = start(model, training, (1, 8, 8), CPU)
+        game = infogan(model, training, share)
+        row: list[float] = rows(state, game, torch.from_numpy(images), 1)[0].tolist()
+    return row
+
+
+def fail(peers: Peers, how: BaseException) -> None:
+    """One raises; the other waits for it in vain."""
+    if peers.first:
+        raise how
+    peers.any(False)
+
+
+def die(peers: Peers) -> None:
+    """The second one is killed; the first waits for it in vain."""
+    if not peers.first:
+        signal.raise_signal(signal.SIGKILL)
+    peers.any(False)
