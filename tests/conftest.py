@@ -1,6 +1,7 @@
 """What all tests share: fixed seeds, and the smallest model, training and images."""
 
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 import torch
 import yaml
 
+from infogan.datasets import WeightsDataset
+from infogan.datasets.values import Weights
+from infogan.networks import build, to_arrays
 from infogan.options import Model, Training
 
 ROOT = Path(__file__).parents[1]
@@ -109,3 +113,27 @@ def mnist() -> dict[str, Any]:
     path = ROOT / "conf" / "base" / "parameters_mnist.yml"
     blocks: dict[str, Any] = yaml.safe_load(path.read_text())["mnist"]
     return blocks
+
+
+@pytest.fixture
+def saved_model(model: Model, tmp_path: Path) -> Path:
+    """The tiny model, untrained, in the place where a run would leave it."""
+    path = tmp_path / "data" / "06_models" / "toy" / "infogan.safetensors"
+    card = {"model": model.model_dump(mode="json"), "image_shape": [1, 8, 8]}
+    WeightsDataset(str(path)).save(Weights(to_arrays(build(model, (1, 8, 8), 0)), card))
+    return path
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow to copy: its tables take seconds to make."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        warnings.simplefilter("ignore")
+        client = MlflowClient(f"sqlite:///{path}")
+        client.search_experiments()
+        client._tracking_client.store._dispose_engine()
+    return path

@@ -1,6 +1,7 @@
 import logging
 import math
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -46,11 +47,13 @@ class Store:
 
 
 @pytest.fixture(scope="module")
-def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def shared_store(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[Store]:
     """Its tables take seconds to make, so it is made once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        store = Store(tmp_path_factory.mktemp("store"))
+        folder = tmp_path_factory.mktemp("store")
+        shutil.copy(empty_mlflow, folder / "mlflow.db")
+        store = Store(folder)
         yield store
         store.client._tracking_client.store._dispose_engine()
 

@@ -34,6 +34,7 @@ from infogan.options import (
     fingerprint,
     flatten,
 )
+from infogan.registry import Candidate
 from infogan.report import findings
 
 _logger = logging.getLogger(__name__)
@@ -273,6 +274,7 @@ class Tracking:
         tracker = tracking.current()
         if kind == "metrics":
             tracker.log_metrics({f"eval/{name}": value for name, value in data.items()})
+            self._log_model(dataset_name.rpartition(".")[0], data)
         if kind == "seed_metrics" and len(data.rows) > 1:
             _log_seeds(tracker, data)
         if kind == "record":
@@ -345,6 +347,26 @@ class Tracking:
                 tracker.run_id,
                 "resumed" if tracker.run_id == resume else "new",
             )
+
+    def _log_model(self, dataset: str, metrics: dict[str, float]) -> None:
+        """The model that was evaluated, to the run that trained it."""
+        tracker, catalog = tracking.current(), self._catalog
+        if not tracker.run_id or catalog is None:
+            return
+        if catalog.load(f"{dataset}.record")["mlflow_run_id"] != tracker.run_id:
+            return
+        card = catalog.load(f"{dataset}.card")
+        tracker.log_model(
+            Candidate(
+                name=self._settings["model"].format(dataset=dataset),
+                dataset=_data_name(dataset, card),
+                weights=catalog.get(f"{dataset}.model").path,  # type: ignore[union-attr]
+                categories=catalog.load(f"{dataset}.categories"),
+                metrics=metrics,
+                test_sha256=card["splits"]["test"]["sha256"],
+                competes=self._settings["best"] and "partial" not in card,
+            )
+        )
 
     def _end(self, status: str) -> None:
         """``status`` is of the dataset at work; the others are done, or broken off with it."""

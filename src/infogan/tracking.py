@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
+    from infogan.registry import Candidate
+
 _logger = logging.getLogger(__name__)
 
 FLUSH_POINTS = 500  # metrics a batch: beyond some hundred, larger batches are not cheaper
@@ -55,6 +57,9 @@ class Tracker:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """A file, or the files of a folder."""
 
+    def log_model(self, candidate: "Candidate") -> None:
+        """The model that this run has trained, for the registry, once."""
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Words to find the run by."""
 
@@ -67,6 +72,8 @@ class Tracker:
 
 class MlflowTracker(Tracker):
     """One MLflow run, addressed by its id so that no other code's active run is touched."""
+
+    run_id: str
 
     def __init__(
         self, client: "MlflowClient", run_id: str, uri: str, *, resumed: bool = False
@@ -170,6 +177,24 @@ class MlflowTracker(Tracker):
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         self._attempt(lambda: log(self.run_id, str(path), folder))
 
+    def log_model(self, candidate: "Candidate") -> None:
+        if not self._alive:
+            return
+        from infogan.registry import publish
+
+        try:
+            version = publish(self._client, self.run_id, candidate)
+            _logger.info("The model is models:/%s/%s in MLflow", candidate.name, version)
+        except Exception as error:  # a server without a registry, a full disk, ...
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            _logger.error(
+                "The model could not be logged to MLflow at %s (%s). The run goes on; the model "
+                "is in %s.",
+                self._uri,
+                first_line[:300],
+                candidate.weights,
+            )
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
@@ -193,6 +218,7 @@ def open_run(
     # By default a dead server is tried for many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)

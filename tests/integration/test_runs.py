@@ -8,6 +8,7 @@ import pytest
 from kedro_project import Project
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 
 from infogan.datasets import RowsDataset, WeightsDataset
 from infogan.networks import rebuild
@@ -121,6 +122,25 @@ def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> 
     assert "figures/mutual_information.png" in figures
 
 
+def versions(project: Project) -> list[ModelVersion]:
+    return list(client(project).search_model_versions("name='infogan-digits'"))
+
+
+def test_the_run_leaves_one_model_which_is_the_latest_but_too_small_to_be_the_best(
+    tracked: tuple[Project, str],
+) -> None:
+    project, _ = tracked
+    (version,) = versions(project)
+    run = the_run(project)
+    assert version.run_id == run.info.run_id
+    assert len(run.outputs.model_outputs) == 1
+    model = client(project).get_registered_model("infogan-digits")
+    assert not model.aliases
+    (weights,) = (project.folder / "mlartifacts").rglob("infogan.safetensors")
+    saved = project.data("06_models/digits/infogan.safetensors")
+    assert weights.read_bytes() == saved.read_bytes()
+
+
 def test_an_evaluation_of_its_own_adds_to_the_run_that_trained_the_model(
     tracked: tuple[Project, str],
 ) -> None:
@@ -128,6 +148,7 @@ def test_an_evaluation_of_its_own_adds_to_the_run_that_trained_the_model(
     before = the_run(project)
     done = project.run("--pipelines=digits.evaluation")
     assert done.returncode == 0, done.stderr
+    assert len(versions(project)) == 1
     after = the_run(project)
     assert after.info.status == "FINISHED"
     assert after.data.tags["git_commit"] == before.data.tags["git_commit"]

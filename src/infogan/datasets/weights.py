@@ -20,6 +20,11 @@ class WeightsDataset(AbstractDataset[Weights, Weights]):
     def __init__(self, filepath: str) -> None:
         self._path = Path(filepath)
 
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
+
     def save(self, data: Weights) -> None:
         """Write arrays and card."""
         from safetensors.numpy import save
