@@ -1,15 +1,6 @@
-"""``python -m infogan``: the same as ``kedro run``, from the project's folder."""
+"""``python -m infogan``: the command line, and without a command the same as ``kedro run``."""
 
-import sys
-from pathlib import Path
-
-from kedro.framework.cli.cli import KedroCLI
-
-
-def main() -> None:
-    """Run the project in the current folder."""
-    KedroCLI(Path.cwd()).main(["run", *sys.argv[1:]])
-
+from infogan.commands import main
 
 if __name__ == "__main__":
     main()

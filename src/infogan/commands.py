@@ -1,0 +1,361 @@
+"""The command line: ``infogan generate``, ``encode``, ``compare`` and ``run``.
+
+Nothing heavy, and nothing of Kedro, is imported before a command needs it.
+"""
+
+import csv
+import functools
+import io
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from infogan.errors import Rejected, UserError
+from infogan.files import atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from infogan.trained import Trained
+
+_MOST_IMAGES = 10_000
+_GAP = 2  # pixels between the images of a grid
+_MODEL_HELP = "A safetensors file, or a model of MLflow: models:/infogan-mnist@best."
+
+
+def _plainly(callback: Callable[..., None]) -> Callable[..., None]:
+    """What a person can mend is said in a sentence; exit code 1."""
+
+    @functools.wraps(callback)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            callback(*args, **kwargs)
+        except UserError as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            raise click.ClickException(f"{error.strerror or error}{where}.") from None
+
+    return call
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Use trained models, and compare runs; `infogan run` is `kedro run`."""
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run the project in the current folder: the same as `kedro run`."""
+    from kedro.framework.cli.cli import KedroCLI
+
+    KedroCLI(Path.cwd()).main(["run", *arguments])
+
+
+# --- generate ------------------------------------------------------------------------------------
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  infogan generate --model data/06_models/mnist/infogan.safetensors --out samples.png
+  infogan generate --model models:/infogan-mnist@best \\
+      --codes digit=7,c2=-2:2:10 --seed 0 --count 5 --out grid.png
+  infogan generate --model models:/infogan-mnist@best --codes c1=0:9 --out all.png
+"""
+)
+@click.option("--model", "uri", required=True, help=_MODEL_HELP)
+@click.option(
+    "--codes",
+    "written",
+    default="",
+    metavar="NAME=VALUE,…",
+    help="What the codes shall be; others are drawn at random. A name is one of the model: c1, "
+    "c2, … (c3_0, c3_1 of a code with several dimensions), or 'class' or 'digit' for the category "
+    "that was matched to it. A value is a number, or LOW:HIGH:STEPS for several, side by side; of "
+    "categories FIRST:LAST.",
+)
+@click.option("--seed", default=0, show_default=True, help="Draws the noise and what is left out.")
+@click.option("--count", default=1, show_default=True, help="Random draws, a row of images each.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A PNG file.")
+@_plainly
+def generate(uri: str, written: str, seed: int, count: int, out: Path) -> None:
+    """Make images with chosen codes."""
+    _refuse_suffix(out, ".png")
+    sweeps = _sweeps(written)
+    images = count * math.prod(len(values) for _, values in sweeps)
+    if images > _MOST_IMAGES:
+        raise UserError(f"{images:,} images are asked for, but at most {_MOST_IMAGES:,} are made.")
+    model = _load(uri)
+    names = [name for name, _ in sweeps]
+    rows = [
+        dict(zip(names, values, strict=True))
+        for values in product(*(values for _, values in sweeps))
+    ]
+    for concern in model.concerns(rows):
+        click.echo(f"Warning: {concern}", err=True)
+    made = model.generate(rows, count, seed)  # (rows * count, C, H, W)
+    made = made.reshape(len(rows), count, *model.shape)
+
+    # Rows of the picture: draws, then all sweeps but the last, which goes from left to right.
+    several = [len(values) for _, values in sweeps if len(values) > 1]
+    columns = several[-1] if several else _square(count)
+    in_order = made.swapaxes(0, 1).reshape(-1, *model.shape)
+    content = _png(in_order, columns)
+    with atomic(out) as temporary:
+        temporary.write_bytes(content)
+    click.echo(f"{out}: {len(in_order)} images, {columns} a row")
+
+
+def _sweeps(written: str) -> list[tuple[str, list[float]]]:
+    """``digit=7,c2=-2:2:10`` as names and the values of each."""
+    sweeps: list[tuple[str, list[float]]] = []
+    for item in filter(None, (part.strip() for part in written.split(","))):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or not name or not value:
+            raise UserError(f"--codes has {item!r}, but is written NAME=VALUE,NAME=VALUE.")
+        if name in (known for known, _ in sweeps):
+            raise UserError(f"--codes gives {name} twice.")
+        sweeps.append((name, _values(name, value)))
+    return sweeps
+
+
+def _values(name: str, text: str) -> list[float]:
+    parts = text.split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2, 3) or not all(map(math.isfinite, numbers)):
+        raise UserError(
+            f"{name} is {text!r}, but a value is a number, LOW:HIGH:STEPS, or FIRST:LAST of "
+            "categories."
+        )
+    if len(numbers) == 1:
+        return numbers
+    first, last = numbers[:2]
+    steps = numbers[2] if len(numbers) == 3 else abs(last - first) + 1
+    if not steps.is_integer() or not 1 <= steps <= _MOST_IMAGES:
+        raise UserError(
+            f"{name} is {text!r}, but the steps from {first:g} to {last:g} must be a whole number "
+            f"from 1 to {_MOST_IMAGES:,}: write {first:g}:{last:g}:10."
+        )
+    spans = max(int(steps) - 1, 1)
+    return [first + (last - first) * step / spans for step in range(int(steps))]
+
+
+def _square(count: int) -> int:
+    return math.ceil(math.sqrt(count))
+
+
+def _png(images: "np.ndarray", columns: int) -> bytes:
+    """Images (n, C, H, W) in rows, on white, as a PNG file."""
+    import numpy as np
+
+    from infogan.trained import png
+
+    channels, height, width = images.shape[1:]
+    rows = math.ceil(len(images) / columns)
+    pitch = height + _GAP, width + _GAP
+    page = np.full((channels, rows * pitch[0] + _GAP, columns * pitch[1] + _GAP), 255, np.uint8)
+    for place, image in enumerate(images):
+        top, left = place // columns * pitch[0] + _GAP, place % columns * pitch[1] + _GAP
+        page[:, top : top + height, left : left + width] = image
+    return png(page)
+
+
+# --- encode --------------------------------------------------------------------------------------
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  infogan encode --model models:/infogan-mnist@best seven.png
+  infogan encode --model data/06_models/mnist/infogan.safetensors scans/*.png --out codes.csv
+"""
+)
+@click.option("--model", "uri", required=True, help=_MODEL_HELP)
+@click.option("--out", type=click.Path(path_type=Path), help="A CSV file; without it, the screen.")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_plainly
+def encode(uri: str, out: Path | None, images: tuple[Path, ...]) -> None:
+    """Read the codes of images.
+
+    A row an image. Of a categorical code: the likeliest category, the probability of each, and the
+    class it was matched to, if any. Of a continuous one: mean and standard deviation. Images of
+    another size are cut to the model's proportions and resized, which is mentioned.
+    """
+    import numpy as np
+
+    if out:
+        _refuse_suffix(out, ".csv")
+    model = _load(uri)
+    read, rejected = {}, []
+    for path in images:
+        try:
+            image, changed = model.read_file(path)
+        except Rejected as error:
+            rejected.append(f"{path} {error}")
+            continue
+        if changed:
+            click.echo(f"Warning: {path} {changed}.", err=True)
+        read[path] = image
+    if read:
+        columns = model.encode(model.as_pixels(np.stack(list(read.values()))))
+        _write(_csv([str(path) for path in read], columns), out)
+    if rejected:
+        others = f"; the other {len(read)} were read" if read else ""
+        raise UserError(f"{'; '.join(rejected)}{others}.")
+
+
+def _csv(paths: Sequence[str], columns: "dict[str, np.ndarray]") -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", *columns])
+    for place, path in enumerate(paths):
+        values = (each[place] for each in columns.values())
+        writer.writerow(
+            [path, *(f"{v:.6g}" if isinstance(v, float) else v for v in map(_plain, values))]
+        )
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    with atomic(out) as temporary:
+        temporary.write_text(text)
+    click.echo(str(out))
+
+
+def _refuse_suffix(out: Path, suffix: str) -> None:
+    if out.suffix.lower() != suffix:
+        raise UserError(f"--out is {out}, but must end in {suffix}.")
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  infogan compare 3f2a1c9b 77d0e4aa --out curves.png
+  infogan compare "mnist base seed 0" "mnist quick seed 0"
+"""
+)
+@click.option("--out", type=click.Path(path_type=Path), help="A PNG file for the curves of L_I.")
+@click.argument("runs", nargs=-1, required=True)
+@_plainly
+def compare(out: Path | None, runs: tuple[str, ...]) -> None:
+    """Put runs of MLflow side by side: what they were, what they found, and how they learned.
+
+    A RUN is an id, its beginning, or the name of a run; of several of one name the newest. They
+    are looked for in MLFLOW_TRACKING_URI, or else in the mlflow.db of the current folder.
+    """
+    from infogan.comparison import curves, find, table
+
+    if out:
+        _refuse_suffix(out, ".png")
+    found = find(_store(), runs)
+    for line in _aligned(table(found)):
+        click.echo(line)
+    if out:
+        content = curves(_store(), found)
+        with atomic(out) as temporary:
+            temporary.write_bytes(content)
+        click.echo(str(out))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        yield "  ".join([first, *others]).rstrip()
+
+
+# --- Where models and runs are -------------------------------------------------------------------
+
+
+def _store() -> str:
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return uri
+    path = Path.cwd() / "mlflow.db"
+    if not path.is_file():
+        raise UserError(
+            f"{path} is not there: change to the project's folder, or set MLFLOW_TRACKING_URI."
+        )
+    return f"sqlite:///{path}"
+
+
+def _load(uri: str) -> "Trained":
+    if re.match(r"(models|runs):/", uri):
+        return _from_mlflow(uri)
+    from infogan.trained import Trained
+
+    path = Path(uri)
+    if not path.is_file():
+        raise UserError(
+            f"{uri} is not there: --model is a safetensors file, such as "
+            "data/06_models/mnist/infogan.safetensors, or a model of MLflow, such as "
+            "models:/infogan-mnist@best."
+        )
+    return Trained.load(path, _matched(path))
+
+
+def _matched(path: Path) -> dict[str, Any]:
+    """What the evaluation of this model found, in its place among the data; empty if unknown."""
+    if path.stem != "infogan":  # that of another seed has other categories
+        return {}
+    try:
+        folder = path.resolve().parents[2] / "07_model_output" / path.resolve().parent.name
+        found = folder / "categories.json"
+        if found.stat().st_mtime < path.stat().st_mtime:
+            click.echo(
+                f"Warning: {found} is older than the model, so its classes are left aside: "
+                "evaluate it again.",
+                err=True,
+            )
+            return {}
+        matched: dict[str, Any] = json.loads(found.read_text())
+    except (IndexError, FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return matched
+
+
+def _from_mlflow(uri: str) -> "Trained":
+    """Weights and categories alone: nothing of the model's code is run."""
+    from infogan.comparison import download
+    from infogan.trained import Trained
+
+    with download(_store(), uri) as folder:
+        files = folder / "artifacts"
+        matched = json.loads((files / "categories.json").read_text())
+        return Trained.load(files / "infogan.safetensors", matched)
+
+
+def main() -> None:
+    """``infogan`` by itself, and ``python -m infogan``, which without a command is `kedro run`."""
+    arguments = sys.argv[1:]
+    known = {*cli.commands, "-h", "--help"}
+    cli.main(arguments if arguments and arguments[0] in known else ["run", *arguments])
+
+
+__all__ = ["cli", "main"]

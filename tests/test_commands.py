@@ -1,0 +1,274 @@
+"""The command line, as a person types it."""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from mlflow import MlflowClient
+from PIL import Image
+
+from infogan import commands, comparison
+from infogan.commands import cli
+from infogan.trained import Trained
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return lambda *arguments: CliRunner().invoke(cli, [str(each) for each in arguments])
+
+
+def refused(result: Result) -> str:
+    """The sentence, told instead of a traceback."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    lines = [line for line in result.output.splitlines() if not line.startswith("Warning")]
+    (line,) = lines
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+def match(saved_model: Path, *, younger: bool = True) -> None:
+    path = saved_model.parents[2] / "07_model_output" / "toy" / "categories.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"code": "c1", "class_of_category": [5, -1, 2]}))
+    seconds = saved_model.stat().st_mtime + (5 if younger else -5)
+    os.utime(path, (seconds, seconds))
+
+
+# --- generate ------------------------------------------------------------------------------------
+
+
+def tiles(path: Path, rows: int, columns: int) -> np.ndarray:
+    """The images of a grid, (rows, columns, 8, 8)."""
+    with Image.open(path) as image:
+        page = np.asarray(image)
+    assert page.shape == (10 * rows + 2, 10 * columns + 2)
+    page = page[2:, 2:].reshape(rows, 10, columns, 10).swapaxes(1, 2)
+    return page[:, :, :8, :8]
+
+
+def test_a_sweep_goes_from_left_to_right_and_draws_from_top_to_bottom(
+    invoke: Run, saved_model: Path, tmp_path: Path
+) -> None:
+    match(saved_model)
+    done = invoke(
+        "generate", "--model", saved_model, "--codes", "digit=2, c2=-2:2:5", "--seed", 4,
+        "--count", 3, "--out", "grid.png",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "Warning: c2 is 2, but it was trained from -1 to 1" in done.output
+    assert "grid.png: 15 images, 5 a row" in done.output
+    grid = tiles(tmp_path / "grid.png", 3, 5)
+    rows = [{"c1": 2, "c2": value} for value in (-2, -1, 0, 1, 2)]
+    made = Trained.load(saved_model).generate(rows, 3, 4)[:, 0].reshape(5, 3, 8, 8)
+    assert np.array_equal(grid, made.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("codes", "count", "shape"),
+    [
+        ("", 5, (2, 3)),
+        ("c1=0:2", 1, (1, 3)),
+        ("c1=0:2,c2=0:1:4", 2, (6, 4)),
+        ("c2=0.5", 1, (1, 1)),
+    ],
+)
+def test_a_grid_has_a_place_for_every_image(
+    invoke: Run, saved_model: Path, tmp_path: Path, codes: str, count: int, shape: tuple[int, int]
+) -> None:
+    done = invoke(
+        "generate", "--model", saved_model, "--codes", codes, "--count", count, "--out", "g.png"
+    )
+    assert done.exit_code == 0, done.output
+    tiles(tmp_path / "g.png", *shape)
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        (
+            "c9=1",
+            "'c9' is not a code of this model: it has c1 (0 to 2), c2 (trained from -1 to 1)",
+        ),
+        ("c1=3", "c1 is 3, but its categories are 0 to 2."),
+        ("digit=1", "'digit' is matched to no classes: it has c1"),
+        ("c1", "--codes has 'c1', but is written NAME=VALUE,NAME=VALUE."),
+        ("c1=", "--codes has 'c1='"),
+        ("c1=x", "c1 is 'x', but a value is a number, LOW:HIGH:STEPS, or FIRST:LAST"),
+        ("c2=nan", "c2 is 'nan', but a value is a number"),
+        ("c2=-1:1:2.5", "the steps from -1 to 1 must be a whole number"),
+        ("c2=-1:0.5", "write -1:0.5:10"),
+        ("c2=0:1:20000", "from 1 to 10,000"),
+        ("c1=1,c1=2", "--codes gives c1 twice"),
+        ("c2=0:1:2000,c3_0=0:1:2000", "4,000,000 images are asked for"),
+    ],
+)
+def test_wrong_codes_are_a_sentence(
+    invoke: Run, saved_model: Path, tmp_path: Path, codes: str, words: str
+) -> None:
+    done = invoke("generate", "--model", saved_model, "--codes", codes, "--out", "grid.png")
+    assert words in refused(done)
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_wrong_files_are_a_sentence(invoke: Run, saved_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.safetensors").write_text("nothing")
+    model = ("generate", "--model")
+    assert "nope is not there: --model is a safetensors file" in refused(
+        invoke(*model, "nope", "--out", "g.png")
+    )
+    assert "is no model of this project" in refused(
+        invoke(*model, tmp_path / "bad.safetensors", "--out", "g.png")
+    )
+    assert "must end in .png" in refused(invoke(*model, saved_model, "--out", "g.jpg"))
+    assert "mlflow.db is not there" in refused(invoke(*model, "models:/x@best", "--out", "g.png"))
+    (tmp_path / "file").touch()
+    assert "file" in refused(invoke(*model, saved_model, "--out", tmp_path / "file" / "g.png"))
+
+
+def test_classes_of_an_older_training_are_left_aside(invoke: Run, saved_model: Path) -> None:
+    match(saved_model, younger=False)
+    done = invoke("generate", "--model", saved_model, "--codes", "digit=2", "--out", "g.png")
+    assert "is older than the model" in done.output
+    assert "matched to no classes" in refused(done)
+
+
+# --- encode --------------------------------------------------------------------------------------
+
+
+def test_codes_are_a_row_an_image(invoke: Run, saved_model: Path, tmp_path: Path) -> None:
+    match(saved_model)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "a.png")
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "b.png")
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG")
+    (tmp_path / "text.png").write_text("hello")
+    done = invoke(
+        "encode", "--model", saved_model, "a.png", "b.png", "bad.png", "text.png", "no.png",
+        "--out", "codes.csv",
+    )  # fmt: skip
+    assert "Warning: b.png is 3x20x30 and was made 1x8x8." in done.output
+    assert done.output.splitlines()[-1] == (
+        "Error: bad.png is cut short or damaged; text.png is no image (PNG, JPEG, WEBP, BMP, GIF, "
+        "TIFF); no.png is not there; the other 2 were read."
+    )
+    assert done.exit_code == 1
+    rows = list(csv.DictReader((tmp_path / "codes.csv").read_text().splitlines()))
+    assert [row["path"] for row in rows] == ["a.png", "b.png"]
+    assert sum(float(rows[0][f"c1_p{k}"]) for k in range(3)) == pytest.approx(1, abs=1e-5)
+    assert rows[0]["class"] == {"0": "5", "1": "", "2": "2"}[rows[0]["c1"]]
+    assert {"c2", "c2_sd", "c3_0", "c3_1_sd"} <= rows[0].keys()
+
+
+def test_codes_go_to_the_screen_unless_a_file_is_named(
+    invoke: Run, saved_model: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    done = invoke("encode", "--model", saved_model, "a.png")
+    assert done.exit_code == 0
+    assert done.output.startswith("path,c1,c1_p0")
+    assert "must end in .csv" in refused(
+        invoke("encode", "--model", saved_model, "a.png", "--out", "x.txt")
+    )
+    assert refused(invoke("encode", "--model", saved_model, "no.png")) == "no.png is not there."
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path: Path, invoke: Run, empty_mlflow: Path) -> list[str]:
+    """Two runs in the mlflow.db of the current folder, and one without a curve."""
+    from mlflow.entities import Metric
+
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.create_experiment("toy")
+    ids = []
+    for name, error in (("one", 0.25), ("two", 0.5), ("empty", None)):
+        run = client.create_run(experiment, run_name=name, tags={"dataset": "toy"})
+        ids.append(run.info.run_id)
+        if error is not None:
+            curve = [Metric("infogan/held_out.c1", 0.1 * i, 0, 10 * i) for i in range(5)]
+            finals = {"error_one_to_one": error, "lower_bound.c1": 1.0, "entropy.c1": 1.1}
+            finals_sent = [Metric(f"eval/{key}", value, 0, 0) for key, value in finals.items()]
+            client.log_batch(ids[-1], metrics=[*curve, *finals_sent])
+    client._tracking_client.store._dispose_engine()
+    return ids
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_runs_stand_side_by_side(invoke: Run, runs: list[str], tmp_path: Path) -> None:
+    done = invoke("compare", "one", runs[1][:12], "--out", "curves.png")
+    assert done.exit_code == 0, done.output
+    lines = {line.split()[0]: line.split()[1:] for line in done.output.splitlines()}
+    assert lines["run"] == [runs[0][:8], runs[1][:8]]
+    assert lines["error_one_to_one"] == ["25.0%", "50.0%"]
+    assert lines["lower_bound.c1"] == ["1.000", "of", "1.100"] * 2
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size[0] > 300
+
+    assert "'three' is no run in sqlite:///" in refused(invoke("compare", "three"))
+    assert "the newest are" in refused(invoke("compare", "three"))
+    assert (
+        "none of these runs has a curve"
+        in (invoke("compare", "empty", "--out", "c.png").output.splitlines()[-1])
+    )
+    alias = refused(invoke("generate", "--model", "models:/x@best", "--out", "g.png"))
+    assert "x" in alias
+    assert alias.startswith("MLflow at sqlite:///")
+
+
+def test_the_beginning_of_an_id_must_say_which() -> None:
+    made = [
+        SimpleNamespace(info=SimpleNamespace(run_id=each, run_name=name))
+        for each, name in (("abcd1", "x"), ("abcd2", "y"), ("beef", "z"), ("cafe", "z"))
+    ]
+    pick: Any = lambda text: comparison._one("uri", made, text).info.run_id  # type: ignore[arg-type] # noqa: E731
+    assert pick("abcd1") == "abcd1"
+    assert pick("z") == "beef"
+    for text in ("abcd", "abc"):
+        with pytest.raises(comparison.UserError, match=r"beginning of 2 runs|is no run"):
+            pick(text)
+
+
+# --- The command itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["generate", "encode", "compare"])
+def test_every_command_shows_examples(invoke: Run, command: str) -> None:
+    done = invoke(command, "--help")
+    assert done.exit_code == 0
+    assert "Examples:" in done.output
+    assert f"\n    infogan {command} " in done.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ([], ["run"]),
+        (["--env=smoke"], ["run", "--env=smoke"]),
+        (["run", "--env=smoke"], ["run", "--env=smoke"]),
+        (["generate", "--help"], ["generate", "--help"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_python_m_infogan_without_a_command_is_kedro_run(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], expected: list[str]
+) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr(commands.sys, "argv", ["infogan", *typed])
+    monkeypatch.setattr(cli, "main", given.append)
+    commands.main()
+    assert given == [expected]
