@@ -77,7 +77,7 @@ def _fit(
     """Train one model, here or in several processes."""
     from infogan.distributed import Peers
 
-    if training.processes == 1:
+    if training.processes == 1 or (name == "baseline" and not training.baseline_iterations):
         return _Fit(Peers(), name, images["train"], card, checkpoints, model, training).run()
     from infogan.launcher import launch
 
@@ -291,6 +291,8 @@ class _Fit:
         options, state, history = self._game.training, self._state, self._history
         if not history.rows:
             history.open()
+        if not self._iterations:  # there is no regular GAN
+            return
         if history.awaits_evaluation(options.evaluate_every, self._iterations):
             self._evaluate()
         looks = options.log_every, options.evaluate_every, options.checkpoint_every
