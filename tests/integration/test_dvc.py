@@ -17,7 +17,7 @@ from infogan.pipeline_registry import DATASETS, register_pipelines
 STAGES = ("download", "ingestion", "training", "evaluation", "reporting")
 # Code that decides no result: what is written in parameters is tracked as such, the rest is
 # transport, bookkeeping and how errors are told.
-NOT_TRACKED = {"errors", "files", "options", "tracking", "sources"}
+NOT_TRACKED = {"errors", "files", "options", "registry", "sources", "tracking", "trained"}
 USED_BY_READERS = (
     "datasets/archives",
     "datasets/decoding",
