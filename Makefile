@@ -27,8 +27,8 @@ mnist: setup ## the paper's first experiment
 repro: setup ## reproduce every figure with DVC
 	dvc repro
 
-test: setup ## the whole test suite; needs no internet
-	pytest
+test: setup ## the whole test suite, on all cores; needs no internet
+	pytest --numprocesses=logical --dist=loadfile
 
 lint: setup ## formatting, lint, types
 	ruff format --check .
