@@ -2,8 +2,10 @@
 
 import re
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from kedro_project import Project
@@ -37,7 +39,7 @@ def interrupt(project: Project, number: signal.Signals) -> subprocess.CompletedP
     process = project.start("--pipelines=digits.training", LONG)
     project.wait_for(process, lambda: saved(project))
     process.send_signal(number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -98,6 +100,17 @@ def test_a_checkpoint_of_other_parameters_is_not_continued(project: Project) -> 
     assert not project.data("06_checkpoints/digits").exists()
 
 
+def test_a_shorter_training_leaves_the_checkpoints_of_a_longer_one(project: Project) -> None:
+    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    interrupt(project, signal.SIGINT)
+    done = project.run("--pipelines=digits.training", "--params=digits.training.iterations=9")
+    assert done.returncode == 0, done.stderr
+    assert "infogan: from iteration 0 to 9" in done.stderr
+    done = project.run("--pipelines=digits.training", LONG)
+    assert re.search(r"infogan: from iteration [1-9]\d* to 300", done.stderr)
+    assert not project.data("06_checkpoints/digits").exists()
+
+
 def test_a_training_can_be_told_to_begin_anew(project: Project, uninterrupted: Project) -> None:
     assert project.run("--pipelines=digits.ingestion").returncode == 0
     interrupt(project, signal.SIGINT)
@@ -117,7 +130,7 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_and_neither_is_harmed(
     second = project.run("--pipelines=digits.training", LONG)
     assert second.returncode == 1
     assert "Error: Another run is at work on digits" in second.stderr
-    _, err = first.communicate(timeout=120)
+    _, err = first.communicate(timeout=300)
     assert first.returncode == 0, err
     for name in RESULTS:
         assert project.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
@@ -131,7 +144,7 @@ def test_an_interruption_while_mlflow_makes_its_tables_spoils_no_later_run(
     process = project.start("--pipelines=digits.training")
     project.wait_for(process, (project.folder / ".mlflow.tmp.db").exists)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
 
     # On a fast machine the signal may come after the last table; then that run is on record, too.
     done = project.run("--pipelines=digits.training")
@@ -149,3 +162,87 @@ def test_a_failing_run_is_on_record_as_failed_with_its_error(trained: Project) -
     (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
     assert run.info.status == "FAILED"
     assert "was trained with model.leaky_slope = 0.1" in run.data.tags["error"]
+
+
+EVALUATING = (
+    "--params=digits.training.iterations=300,digits.training.checkpoint_every=149,"
+    "digits.training.evaluate_every=150,digits.training.evaluation_samples=20000,"
+    "digits.training.log_every=1"
+)
+
+
+def points(project: Project, tracked: str = "infogan") -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of all curves of the only run, as they were sent."""
+    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    keys = [key for key in run.data.metrics if key.startswith(f"{tracked}/")]
+    histories = {key: store.get_metric_history(run.info.run_id, key) for key in keys}
+    return {key: [(p.step, p.value) for p in found] for key, found in histories.items()}
+
+
+def last_point(project: Project) -> int:
+    """The last step in the store, looked up without MLflow, since it is asked for often."""
+    with closing(sqlite3.connect(project.folder / "mlflow.db")) as store:
+        return store.execute(
+            "SELECT max(step) FROM metrics WHERE key = 'infogan/loss_d'"
+        ).fetchone()[0]
+
+
+def status(project: Project) -> str:
+    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    return str(run.info.status)
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send the signal to a training that evaluates; what it said last."""
+    process.send_signal(number)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "Traceback" not in err
+    return err
+
+
+def test_signals_break_off_an_evaluation_and_no_point_is_lost_or_sent_twice(
+    make_project: Callable[..., Project],
+) -> None:
+    """SIGTERM in the first evaluation, SIGINT in the second, SIGKILL with points ahead of it."""
+    whole = make_project(tracked=True)
+    assert whole.run("--pipelines=digits.ingestion").returncode == 0
+    assert whole.run("--pipelines=digits.training", EVALUATING).returncode == 0
+    project = make_project(tracked=True)
+    assert project.run("--pipelines=digits.ingestion").returncode == 0
+
+    def newest() -> int:
+        paths = project.data("06_checkpoints/digits").glob("*/infogan.0.*.pt")
+        return max((int(path.name.split(".")[2]) for path in paths), default=-1)
+
+    process = project.start("--pipelines=digits.training", EVALUATING)
+    assert process.stderr is not None
+    said = ""
+    while "0/300" not in said:  # the bar, which is there before the first of 20,000 codes
+        said += process.stderr.read(1)
+        assert process.poll() is None
+    err = end(process, signal.SIGTERM)
+    assert "infogan stops at iteration 0, which is saved" in err
+    assert status(project) == "KILLED"
+
+    process = project.start("--pipelines=digits.training", EVALUATING)
+    project.wait_for(process, lambda: newest() == 149)
+    err = end(process, signal.SIGINT)
+    assert "infogan stops at iteration 150, which is saved" in err
+    assert status(project) == "KILLED"
+
+    process = project.start("--pipelines=digits.training", EVALUATING)
+    project.wait_for(process, lambda: last_point(project) >= 200)
+    process.kill()
+    process.communicate(timeout=300)
+    assert newest() == 150
+
+    done = project.run("--pipelines=digits.training", EVALUATING)
+    assert done.returncode == 0, done.stderr
+    assert "infogan: from iteration 150 to 300" in done.stderr
+    for name in RESULTS:
+        assert project.data(name).read_bytes() == whole.data(name).read_bytes(), name
+    assert points(project) == points(whole)
+    assert status(project) == "FINISHED"
