@@ -28,7 +28,7 @@ repro: setup ## reproduce every figure with DVC
 	dvc repro
 
 test: setup ## the whole test suite, on all cores; needs no internet
-	pytest --numprocesses=logical --dist=loadfile
+	pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 
 lint: setup ## formatting, lint, types
 	ruff format --check .

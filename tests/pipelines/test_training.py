@@ -134,14 +134,14 @@ def test_an_alarm_is_in_record_and_tags_and_survives_a_continuation(
     monkeypatch.setattr("infogan.alarms.GRACE", 20)
     monkeypatch.setattr("infogan.alarms.WINDOW", 10)
     blind = make_training(lambda_categorical=0.0, iterations=30)
-    _, _, record, _, _ = fit(*data, tmp_path, model, blind)
+    _, _, record, *_ = fit(*data, tmp_path, model, blind)
     words = record["alarms"]["no_information"]
     assert words.endswith(ADVICE["no_information"])
     assert tracker.tags["alarm.no_information"] == words
     assert f"infogan: {words}" in caplog.messages
 
     caplog.clear()
-    _, _, record, _, _ = fit(
+    _, _, record, *_ = fit(
         *data,
         tmp_path,
         model,
