@@ -166,8 +166,24 @@ def test_a_layer_comes_before_batch_norm_and_that_before_its_activation(
 def test_a_fully_connected_layer_is_that_of_torch(networks: Networks, float64: None) -> None:
     layer = networks.generator.layers[0].double()
     assert isinstance(layer, nn.Linear)
-    x = torch.randn(7, layer.in_features)
-    torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    found = []
+    for forward in (layer, lambda x: nn.functional.linear(x, layer.weight, layer.bias)):
+        x = torch.arange(7.0 * layer.in_features).view(7, -1).sin().requires_grad_()
+        y = forward(x)
+        assert y.is_contiguous()
+        found.append([y, *torch.autograd.grad(y.tanh().sum(), (x, layer.weight, layer.bias))])
+    torch.testing.assert_close(*found)
+    assert [each.stride() for each in found[0]] == [each.stride() for each in found[1]]
+
+
+def test_a_fully_connected_layer_computes_no_gradient_in_vain(networks: Networks) -> None:
+    layer = networks.generator.layers[0]
+    y = layer.requires_grad_(False)(torch.ones(3, 10, requires_grad=True))
+    of_x, of_weight, of_bias = y.grad_fn.apply(torch.ones_like(y))
+    assert of_x is not None
+    assert of_weight is None
+    assert of_bias is None
+    assert not layer(torch.ones(3, 10)).requires_grad
 
 
 def test_a_fully_connected_layer_normalises_its_units_before_it_opens(networks: Networks) -> None:

@@ -17,15 +17,37 @@ from infogan.errors import UserError
 from infogan.options import KERNEL, Layer, Model, Shape, shapes
 
 
+class _Transposed(torch.autograd.Function):
+    """x W^T + b as (W x^T)^T + b, and its gradient with respect to x likewise."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        context.save_for_backward(x, weight)
+        return torch.add((weight @ x.t()).t(), bias).contiguous()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = context.saved_tensors
+        of_x, of_weight, of_bias = context.needs_input_grad
+        return (
+            (weight.t() @ gradient.t()).t().contiguous() if of_x else None,
+            gradient.t() @ x if of_weight else None,
+            gradient.sum(dim=0) if of_bias else None,
+        )
+
+
 class _Linear(nn.Linear):
-    """The same mapping, computed as (W x^T)^T.
+    """The same mapping, computed transposed on a CPU.
 
     With few rows and many units, as here, matrix libraries are up to 1.5 times as fast this way
-    round, forward and backward: docs/benchmarks.md.
+    round: docs/benchmarks.md.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias.unsqueeze(1), self.weight, x.t()).t()
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        y: Tensor = _Transposed.apply(x, self.weight, self.bias)
+        return y
 
 
 class _OpenImage(nn.Module):
