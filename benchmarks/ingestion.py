@@ -20,8 +20,11 @@ from typing import Any
 
 import page
 import psutil
+import yaml
 from machine import RESULTS, ROOT, machine
 from PIL import Image
+
+from infogan.files import digest
 
 PEAK_EVERY_SECONDS = 0.1
 PICTURES = 2000  # of the folder
@@ -102,6 +105,15 @@ def make_whole_celeba(mirror: Path, folder: Path) -> None:
             whole.writestr(f"img_align_celeba/{name}", contents[number % len(contents)])
 
 
+def _pin(project: Path, archive: Path) -> None:
+    """Let the project's copy take the made archive for the official one."""
+    path = project / "conf" / "base" / "parameters_celeba.yml"
+    parameters = yaml.safe_load(path.read_text())
+    (pinned,) = (f for f in parameters["celeba"]["source"]["files"] if f["name"] == archive.name)
+    pinned["md5"] = digest(archive, "md5")
+    path.write_text(yaml.safe_dump(parameters))
+
+
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -125,6 +137,7 @@ def main() -> None:
         if arguments.whole_celeba:
             brought = Path(temporary) / "celeba"
             make_whole_celeba(Path(os.environ["INFOGAN_MIRROR"]), brought)
+            _pin(project, brought / "img_align_celeba.zip")
             overrides = f"celeba.source.path={brought}"
             found["celeba, whole"] = ingest(project, "celeba", "base", overrides)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
