@@ -1,6 +1,7 @@
 """What all tests share: fixed seeds, and the smallest model, training and images."""
 
 import random
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ ROOT = Path(__file__).parents[1]
 
 # Threads only get in each other's way on networks this small.
 torch.set_num_threads(1)
+
+# A shell starts its background jobs deaf to Ctrl-C, and they pass that on to what they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODEL: dict[str, Any] = {
     "noise": "uniform 4",
