@@ -1,4 +1,5 @@
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -44,28 +45,29 @@ def prepared(raw: np.ndarray, lines: list[str], shape: Shape) -> np.ndarray:
         return np.array(done(raw, part, shape, Path(folder) / "train", lines).images)
 
 
-@pytest.mark.parametrize(
-    ("raw", "lines", "shape"),
-    [
-        ((3, 20, 30), ["center_crop 16x12"], (3, 16, 12)),
-        ((3, 21, 31), ["center_crop 16x12"], (3, 16, 12)),
-        ((3, 20, 31), ["square"], (3, 20, 20)),
-        ((1, 31, 20), ["square", "resize 8x8"], (1, 8, 8)),
-        ((1, 5, 5), ["rgb"], (3, 5, 5)),
-        ((3, 5, 5), ["rgb"], (3, 5, 5)),
-        ((3, 20, 30), ["resize 8x9"], (3, 8, 9)),
-        ((1, 8, 8), ["resize 28x28"], (1, 28, 28)),
-        ((3, 20, 30), ["grayscale"], (1, 20, 30)),
-        ((1, 5, 5), ["grayscale"], (1, 5, 5)),
-        ((3, 40, 30), ["center_crop 24x24", "resize 8x8", "grayscale"], (1, 8, 8)),
-        ((3, 40, 30), ["grayscale", "resize 10x7", "center_crop 6x6"], (1, 6, 6)),
-    ],
-)
-def test_images_become_what_torchvision_makes_of_them(
-    raw: tuple[int, int, int], lines: list[str], shape: Shape
-) -> None:
-    made = images(4, *raw)
-    expected = torch.from_numpy(made.copy())
+CUTS_AND_COLOURS = [
+    ((3, 20, 30), ["center_crop 16x12"], (3, 16, 12)),
+    ((3, 21, 31), ["center_crop 16x12"], (3, 16, 12)),
+    ((3, 23, 33), ["center_crop 16x12"], (3, 16, 12)),
+    ((3, 20, 31), ["square"], (3, 20, 20)),
+    ((1, 33, 20), ["square", "center_crop 5x7"], (1, 5, 7)),
+    ((1, 5, 5), ["rgb"], (3, 5, 5)),
+    ((3, 5, 5), ["rgb"], (3, 5, 5)),
+    ((1, 5, 5), ["grayscale"], (1, 5, 5)),
+]
+SIZES = [
+    ((1, 31, 20), ["square", "resize 8x8"], (1, 8, 8)),
+    ((3, 20, 30), ["resize 8x9"], (3, 8, 9)),
+    ((3, 108, 108), ["resize 32x32"], (3, 32, 32)),
+    ((1, 64, 64), ["resize 32x32"], (1, 32, 32)),
+    ((1, 8, 8), ["resize 28x28"], (1, 28, 28)),
+    ((3, 7, 9), ["resize 7x9"], (3, 7, 9)),
+]
+
+
+def by_torchvision(made: np.ndarray, lines: list[str]) -> np.ndarray:
+    """What torchvision makes of the images in 64 bit, so without rounding."""
+    expected = torch.from_numpy(made).double()
     for line in lines:
         kind, *size = line.replace("x", " ").split()
         numbers = [int(number) for number in size]
@@ -79,16 +81,66 @@ def test_images_become_what_torchvision_makes_of_them(
             expected = functional.grayscale_to_rgb(expected)
         else:
             expected = functional.rgb_to_grayscale(expected, num_output_channels=1)
+    return np.asarray(expected.numpy())
+
+
+@pytest.mark.parametrize(("raw", "lines", "shape"), CUTS_AND_COLOURS)
+def test_images_are_cut_and_coloured_as_torchvision_does(
+    raw: tuple[int, int, int], lines: list[str], shape: Shape
+) -> None:
+    made = images(4, *raw)
     found = prepared(made, lines, shape)
     assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, expected.numpy())
+    np.testing.assert_array_equal(found, by_torchvision(made, lines))
+
+
+@pytest.mark.parametrize(("raw", "lines", "shape"), SIZES)
+def test_images_are_resized_as_torchvision_does_but_for_rounding(
+    raw: tuple[int, int, int], lines: list[str], shape: Shape
+) -> None:
+    made = images(4, *raw)
+    found = prepared(made, lines, shape)
+    assert found.dtype == np.uint8
+    # Rounded twice, once in each direction.
+    np.testing.assert_allclose(found, by_torchvision(made, lines), rtol=0, atol=1.01)
+
+
+def test_transforms_are_applied_in_their_order() -> None:
+    made = images(4, 3, 40, 30)
+    lines = ["center_crop 24x24", "resize 8x8", "grayscale"]
+    step = made
+    for line, shape in zip(lines, [(3, 24, 24), (3, 8, 8), (1, 8, 8)], strict=True):
+        step = prepared(step, [line], shape)
+    np.testing.assert_array_equal(prepared(made, lines, (1, 8, 8)), step)
+
+
+def test_no_detail_is_skipped_in_a_smaller_image() -> None:
+    stripes = np.zeros((2, 1, 64, 64), np.uint8)
+    stripes[0, :, ::8], stripes[1, :, :, ::8] = 255, 255
+    found = prepared(stripes, ["resize 8x8"], (1, 8, 8)).astype(float)
+    # Aliased, they would be black or white.
+    np.testing.assert_allclose(found[..., 1:-1, 1:-1], 255 / 8, atol=1)
+
+
+@pytest.mark.parametrize("size", ["8x8", "28x28"])
+def test_an_even_image_keeps_its_level_in_any_size(size: str) -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    shape = (1, *map(int, size.split("x")))
+    found = prepared(levels.repeat(144).reshape(256, 1, 12, 12), [f"resize {size}"], shape)
+    np.testing.assert_array_equal(found, np.broadcast_to(levels[:, None, None, None], found.shape))
 
 
 def test_gray_is_the_luminance_of_a_colour() -> None:
-    colours = np.zeros((3, 3, 1, 1), np.uint8)
-    colours[[0, 1, 2], [0, 1, 2]] = 255
+    colours = images(1000, 3, 1, 1)
     found = prepared(colours, ["grayscale"], (1, 1, 1)).ravel()
-    np.testing.assert_allclose(found, [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=1)
+    luminance = colours.reshape(1000, 3) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(found, luminance, rtol=0, atol=0.51)
+
+
+def test_gray_colours_keep_their_level_and_white_stays_white() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    colours = levels.repeat(3).reshape(256, 3, 1, 1)
+    np.testing.assert_array_equal(prepared(colours, ["grayscale"], (1, 1, 1)).ravel(), levels)
 
 
 def test_without_transforms_the_images_of_the_slice_are_untouched(tmp_path: Path) -> None:
@@ -263,19 +315,38 @@ def test_joined_runs_are_read_in_order() -> None:
     np.testing.assert_array_equal([joined[n] for n in range(8)], np.concatenate(parts))
 
 
-PLAIN = """
-import sys
+IN_PROCESSES = """
+import io, sys
 from pathlib import Path
 import numpy as np
-from infogan.options import Slice
+from PIL import Image
+from infogan.datasets.decoding import Decoded
+from infogan.options import Slice, parse_transform
 from infogan.preprocessing import prepare
-images = np.zeros((2, 1, 4, 4), np.uint8)
-prepare(images, None, Slice("train", 0, 2), [], (1, 4, 4), Path(sys.argv[1]) / "x", "a", 0)
-print(sorted({"torch", "torchvision"} & set(sys.modules)))
+
+file = io.BytesIO()
+Image.effect_noise((12, 9), 60).convert("RGB").save(file, "PNG")
+pictures = Decoded([file.getvalue()] * 2)
+lines = ["square", "center_crop 8x8", "resize 4x4", "grayscale", "rgb"]
+transforms, scratch = [parse_transform(line) for line in lines], Path(sys.argv[1]) / "x"
+part, shape = Slice("train", 0, 2), (3, 4, 4)
+prepare(pictures, None, part, transforms, shape, scratch, "a", 0, isolated=True)
 """
 
 
-def test_data_that_need_no_transforms_do_not_wait_for_torch(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PLAIN, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "[]"
+def test_neither_transforms_nor_the_processes_that_apply_them_load_torch(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_PROCESSES, str(tmp_path)],
+        env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},  # each process lists its imports
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = [
+        line.rpartition("|")[2].strip()
+        for line in ended.stderr.splitlines()
+        if line.startswith("import time:")
+    ]
+    assert loaded.count("infogan.preprocessing") == 2  # by this process and one more
+    heavy = {"torch", "torchvision", "scipy", "matplotlib", "pandas", "mlflow"}
+    assert not heavy & {name.partition(".")[0] for name in loaded}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from infogan.errors import Rejected, UserError
@@ -71,45 +72,52 @@ def _in_memory(images: Images) -> bool:
 def compose(transforms: Sequence[Transform]) -> Callable[[np.ndarray], np.ndarray]:
     """The transforms as one function of a uint8 image (C, H, W).
 
-    It raises ``Rejected`` for an image smaller than what shall be cut out of it.
+    It raises ``Rejected`` for an image smaller than what shall be cut out of it. By numpy and
+    Pillow: torch would cost every process that reads images seconds and 700 MB.
     """
-    if not transforms:
-        return lambda image: image
-    import torch  # here, since it takes seconds and many data sets need no transforms
-    from torchvision.transforms import v2
-
-    def step(transform: Transform) -> Callable[[torch.Tensor], torch.Tensor]:
-        size = list(transform.size) if transform.size else []
-        if transform.kind in ("grayscale", "rgb"):
-            change: Callable[[torch.Tensor], torch.Tensor] = (
-                v2.functional.rgb_to_grayscale
-                if transform.kind == "grayscale"
-                else v2.functional.grayscale_to_rgb
-            )
-            return change
-        if transform.kind == "resize":
-            return lambda image: v2.functional.resize(image, size, antialias=True)
-
-        def crop(image: torch.Tensor) -> torch.Tensor:
-            height, width = image.shape[1:]
-            wanted = size or [min(height, width)] * 2
-            if height < wanted[0] or width < wanted[1]:
-                # torchvision would surround it with black.
-                raise Rejected(f"is {height}x{width}, too small for '{transform}'")
-            cut: torch.Tensor = v2.functional.center_crop(image, wanted)
-            return cut
-
-        return crop
-
-    steps = [step(transform) for transform in transforms]
 
     def apply(image: np.ndarray) -> np.ndarray:
-        tensor = torch.from_numpy(np.array(image))
-        for each in steps:
-            tensor = each(tensor)
-        return np.asarray(tensor.numpy())
+        for transform in transforms:
+            image = _transformed(image, transform)
+        return image
 
     return apply
+
+
+def _transformed(image: np.ndarray, transform: Transform) -> np.ndarray:
+    if transform.kind == "grayscale":
+        return _gray(image) if len(image) == 3 else image
+    if transform.kind == "rgb":
+        return image.repeat(3, axis=0) if len(image) == 1 else image
+    if transform.kind == "resize":
+        assert transform.size is not None
+        return np.stack([_resized(channel, *transform.size) for channel in image])
+    return _cropped(image, transform)
+
+
+def _gray(colours: np.ndarray) -> np.ndarray:
+    """The luminance 0.299 R + 0.587 G + 0.114 B, rounded: (3, H, W) -> (1, H, W)."""
+    bands = [Image.fromarray(channel) for channel in colours]
+    return np.asarray(Image.merge("RGB", bands).convert("L"))[None]
+
+
+def _resized(channel: np.ndarray, height: int, width: int) -> np.ndarray:
+    """By area: a pixel is the mean of what lies below it and, the less the farther, around it.
+
+    Its weights fall from its middle to those of its neighbours, in each direction; enlarged, that
+    is linear interpolation. Pillow computes in integers, so the same everywhere.
+    """
+    return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _cropped(image: np.ndarray, transform: Transform) -> np.ndarray:
+    """The middle of an image; a margin of half a pixel is rounded to an even number of pixels."""
+    height, width = image.shape[1:]
+    wanted = transform.size or (min(height, width),) * 2
+    if height < wanted[0] or width < wanted[1]:
+        raise Rejected(f"is {height}x{width}, too small for '{transform}'")
+    top, left = round((height - wanted[0]) / 2), round((width - wanted[1]) / 2)
+    return image[:, top : top + wanted[0], left : left + wanted[1]]
 
 
 @dataclass(frozen=True)
