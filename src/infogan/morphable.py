@@ -39,22 +39,17 @@ _NAMES = {
 }
 
 
-def model_name(path: Path) -> str:
-    """What a model's file is called in results; UserError if it is no face model."""
-    if path.suffix.lower() not in _NAMES:
-        raise UserError(
-            f"{path} is no face model: .h5 (Basel Face Model 2017 or 2019) and .mat (2009) can be "
-            "read."
-        )
-    return _NAMES[path.suffix.lower()]
-
-
 def read_model(path: Path, modes: Sequence[Path] = ()) -> ShapeModel:
     """A model from the file a person brings, by its suffix: ``.h5`` (Basel Face Model 2017 or
     2019), ``.mat`` (Basel Face Model 2009) or ``.obj`` (ICT Face Model Light, with its modes).
     """
-    name = model_name(path)
     suffix = path.suffix.lower()
+    if suffix not in _NAMES:
+        raise UserError(
+            f"{path} is no face model: .h5 (Basel Face Model 2017 or 2019) and .mat (2009) can be "
+            "read."
+        )
+    name = _NAMES[suffix]
     if suffix == ".obj":
         return _read_ict(name, path, modes)
     return _read_basel_h5(name, path) if suffix == ".h5" else _read_basel_mat(name, path)

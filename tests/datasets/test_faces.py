@@ -1,4 +1,4 @@
-import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from infogan import morphable
 from infogan.datasets import Faces
 from infogan.datasets.values import RawImages
 from infogan.errors import UserError
@@ -151,22 +152,34 @@ def test_light_from_the_left_makes_the_right_half_dark(head: Path, tmp_path: Pat
     assert np.corrcoef(lit, factors[:12, 2])[0, 1] > 0.9
 
 
-def test_renders_are_sent_to_other_processes_by_name_and_not_with_their_meshes(head: Path) -> None:
-    images = read(head).splits["renders"].images
-    assert len(images._model.modes) == 2  # type: ignore[union-attr]  # read, and so cached
-    sent = pickle.dumps(images)
-    assert len(sent) < 2000
-    assert pickle.loads(sent) == images
+def test_a_model_is_read_once_and_not_again_by_the_processes_that_render(
+    head: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copy(head, tmp_path / "copy.h5"))
+    expected = rendered(read(head), 0, 3, tmp_path / "a").images
+    raw = read(copy)
+    copy.unlink()
+    np.testing.assert_array_equal(rendered(raw, 0, 3, tmp_path / "b").images, expected)
 
 
-def test_results_know_the_name_of_the_model(head: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_is_told_before_an_image_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "head.h5").write_bytes(b"HDF")
+    with pytest.raises(UserError, match=r"head.h5 is not a readable HDF5 file"):
+        read(tmp_path / "head.h5")
+
+
+def test_results_know_the_name_of_the_model(
+    head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert read(head).origin == {
         "model": "Basel Face Model",
         "path": str(head),
         "head.h5": digest(head, "sha256"),
     }
+    monkeypatch.setattr(morphable, "_ICT_VERTICES", 3)
+    monkeypatch.setattr(morphable, "_ICT_POLYGONS", 1)
     for name in ("generic_neutral_mesh.obj", "identity000.obj"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("v 0 0 0\nv 1 2 0\nv 0 1 1\nf 1 2 3\n")
     origin = Faces(str(tmp_path)).load()(source(None)).origin
     assert origin["model"] == "ICT Face Model Light"
     assert set(origin) == {"model", "generic_neutral_mesh.obj", "identity000.obj"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Faces(RawDataset):
 
     def read(self, folder: Path, source: Source) -> RawImages:
         """Nothing is rendered before an image is asked for; its number decides how it looks."""
-        from infogan.morphable import model_name
+        from infogan.morphable import read_model
 
         scene = source.scene
         if not isinstance(scene, FaceScene):
@@ -39,23 +39,25 @@ class Faces(RawDataset):
             path = raw_file(path, "generic_neutral_mesh.obj")
         is_mesh = path.suffix.lower() == ".obj"
         modes = tuple(sorted(path.parent.glob("identity*.obj"))) if is_mesh else ()
-        drawn = np.stack([_draw(scene, number)[0] for number in range(scene.images)])
-        split = RawSplit(
-            Renders(path, modes, scene), None, drawn.astype(np.float32), isolated=True
+        opened = origin(source, path, *modes)
+        model = read_model(path, modes)
+        drawn = np.stack(
+            [_random(scene, number).random(len(FACTORS)) for number in range(scene.images)]
         )
+        factors = _factors(scene, drawn).astype(np.float32)
+        split = RawSplit(Renders(model, scene), None, factors, isolated=True)
         return RawImages(
             {"renders": split},
             tuple(Factor(name, "linear") for name in FACTORS),
-            {"model": model_name(path)} | origin(source, path, *modes),
+            {"model": model.name} | opened,
         )
 
 
 @dataclass(frozen=True)
 class Renders(Sequence[np.ndarray]):
-    """Faces, rendered when asked for: each is a function of the scene and its number alone."""
+    """Faces, rendered when asked for: each is a function of model, scene and its number alone."""
 
-    path: Path
-    modes: tuple[Path, ...]
+    model: "ShapeModel"  # read and checked once, and sent to the processes as it is
     scene: FaceScene
 
     def __len__(self) -> int:
@@ -64,33 +66,27 @@ class Renders(Sequence[np.ndarray]):
     def __getitem__(self, number: int) -> np.ndarray:  # type: ignore[override]
         from infogan.rendering import rotation
 
-        factors, random = _draw(self.scene, number)
-        azimuth, elevation, light, width = factors
-        identity = self.scene.identity * random.standard_normal(len(self._model.modes))
-        vertices = self._model.shape(identity) * np.array([width, 1, 1])
+        random = _random(self.scene, number)
+        azimuth, elevation, light, width = _factors(self.scene, random.random(len(FACTORS)))
+        identity = self.scene.identity * random.standard_normal(len(self.model.modes))
+        vertices = self.model.shape(identity) * np.array([width, 1, 1])
         turned = vertices @ rotation(azimuth, elevation).T
         side = np.radians(light)
         return self._renderer.render(turned, (np.sin(side), 0.0, np.cos(side)))[None]
 
-    # Made once in each process, and not sent to others.
     @cached_property
-    def _model(self) -> "ShapeModel":
-        from infogan.morphable import read_model
-
-        return read_model(self.path, self.modes)
-
-    @cached_property
-    def _renderer(self) -> "Renderer":
+    def _renderer(self) -> "Renderer":  # made in the process that renders, which it cannot leave
         from infogan.rendering import Renderer
 
-        return Renderer(self._model.triangles, self.scene.side)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "modes": self.modes, "scene": self.scene}
+        return Renderer(self.model.triangles, self.scene.side)
 
 
-def _draw(scene: FaceScene, number: int) -> tuple[np.ndarray, np.random.Generator]:
-    """The factors of one image, uniform on their ranges, and what its identity is drawn from."""
-    random = np.random.default_rng([scene.seed, number])
+def _random(scene: FaceScene, number: int) -> np.random.Generator:
+    """What one image is drawn from: first its factors, then its identity."""
+    return np.random.default_rng([scene.seed, number])
+
+
+def _factors(scene: FaceScene, drawn: np.ndarray) -> np.ndarray:
+    """Factors (..., 4), uniform on their ranges, of numbers (..., 4) uniform on [0, 1)."""
     low, high = np.transpose([getattr(scene, name) for name in FACTORS])
-    return random.uniform(low, high), random
+    return np.asarray(low + (high - low) * drawn)
