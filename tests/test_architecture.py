@@ -38,6 +38,7 @@ LIBRARY = {
     "alarms": {"errors"},
     "batches": {"seeds"},
     "checkpoint": {"files"},
+    "choice": {"errors", "information"},
     "devices": {"options"},
     "distributed": {"batches", "networks", "training"},
     "seeds": set(),
