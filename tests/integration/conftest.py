@@ -1,16 +1,22 @@
-"""A copy of the project in a folder of its own, and the commands people type in it."""
+"""A copy of the project in a folder of its own, the commands people type in it, and a browser."""
 
 import gzip
 import hashlib
+import os
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import yaml
+from browser import SCREENSHOTS, Tab, chromium, open_tab
 from kedro_project import ROOT, Project
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 def copy_project(folder: Path) -> Path:
@@ -84,3 +90,36 @@ def tiny_mnist(project: Project) -> Project:
     path.write_text(yaml.safe_dump(parameters))
     project.variables["INFOGAN_MIRROR"] = str(project.folder / "mirror")
     return project
+
+
+# Of a module, not of the session: while it lives, playwright's event loop runs in this thread.
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def tab(browser: "Browser") -> Iterator[Callable[..., Tab]]:
+    """Opens tabs, of a width, a height, dark or light; they are closed after the test."""
+    tabs: list[Tab] = []
+
+    def opened(**looks: int) -> Tab:
+        tabs.append(open_tab(browser, **looks))
+        return tabs[-1]
+
+    yield opened
+    for each in tabs:
+        each.page.context.close()
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Callable[["Page", str], Path]:
+    """Keeps the whole page as NAME.png in the folder INFOGAN_SCREENSHOTS, or else the test's."""
+    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
+
+    def keep(page: "Page", name: str) -> Path:
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        return folder / f"{name}.png"
+
+    return keep
