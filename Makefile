@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run mnist repro test lint format bench bench-ingestion bench-docs ui
+.PHONY: help setup run mnist repro test lint format bench bench-ingestion bench-docs ui explore
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -51,3 +51,6 @@ bench-docs: setup ## write docs/benchmarks.md from what the two found
 ui: setup ## MLflow's pages on 127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 \
 		--backend-store-uri sqlite:///$(CURDIR)/mlflow.db --workers 1
+
+explore: setup ## what each code of a trained model does, on 127.0.0.1:5002
+	infogan explore

@@ -65,7 +65,8 @@ KEDRO_HALF = {
     "registry": {"trained"},
     "served": {"errors", "trained"},
     "comparison": {"errors"},
-    "commands": {"comparison", "errors", "files", "trained"},
+    "commands": {"comparison", "errors", "explorer.app", "files", "trained"},
+    "explorer.app": {"comparison", "errors", "trained"},
     "tracking": {"files", "registry"},
     "hooks": {
         "datasets.values",

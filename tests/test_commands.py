@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -243,10 +244,26 @@ def test_the_beginning_of_an_id_must_say_which() -> None:
             pick(text)
 
 
+# --- explore -------------------------------------------------------------------------------------
+
+
+def test_without_a_registry_there_is_nothing_to_explore(invoke: Run) -> None:
+    assert "mlflow.db is not there: change to the project's folder" in refused(invoke("explore"))
+
+
+def test_a_port_that_is_taken_is_a_sentence(
+    invoke: Run, tmp_path: Path, empty_mlflow: Path
+) -> None:
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"port {port} cannot be used" in refused(invoke("explore", "--port", port))
+
+
 # --- The command itself --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["generate", "encode", "compare"])
+@pytest.mark.parametrize("command", ["generate", "encode", "compare", "explore"])
 def test_every_command_shows_examples(invoke: Run, command: str) -> None:
     done = invoke(command, "--help")
     assert done.exit_code == 0

@@ -1,4 +1,4 @@
-"""The command line: ``infogan generate``, ``encode``, ``compare`` and ``run``.
+"""The command line: ``infogan generate``, ``encode``, ``compare``, ``explore`` and ``run``.
 
 Nothing heavy, and nothing of Kedro, is imported before a command needs it.
 """
@@ -288,6 +288,35 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         first, *others = (text.ljust(width) for text, width in zip(row, widths, strict=True))
         yield "  ".join([first, *others]).rstrip()
+
+
+# --- explore -------------------------------------------------------------------------------------
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  infogan explore
+  infogan explore --port 8080
+"""
+)
+@click.option("--port", default=5002, show_default=True, type=click.IntRange(0, 65535))
+@_plainly
+def explore(port: int) -> None:
+    """See in the browser what the codes of a trained model do.
+
+    A page with a control for every code, for the models of this project in MLflow's registry. It
+    is served on 127.0.0.1, to this machine only, until Ctrl-C.
+    """
+    from infogan.comparison import registered
+    from infogan.explorer.app import Shelf, serve
+
+    store = _store()
+    serve(
+        Shelf(lambda: registered(store), _load),
+        port,
+        lambda address: click.echo(f"{address} shows the explorer; Ctrl-C ends it."),
+    )
 
 
 # --- Where models and runs are -------------------------------------------------------------------

@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+_OURS = "infogan-"  # how names of models begin: conf/base/tracking.yml
 _SHORTEST = 4  # characters of an id's beginning
 _FACTS = ("dataset", "environment", "device", "git_commit", "partial")
 _CURVE = "infogan/held_out."  # L_I on fresh codes
@@ -30,6 +32,21 @@ _NUMBERS = (  # of the report, in this order; others are in MLflow
     "dci_disentanglement",
     "seconds_training",
 )
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One version of a model in MLflow's registry."""
+
+    name: str
+    version: int
+    words: tuple[str, ...]  # "latest", and its aliases
+    run: str  # the name of the run that trained it
+
+    @property
+    def uri(self) -> str:
+        """As `infogan generate --model` takes it."""
+        return f"models:/{self.name}/{self.version}"
 
 
 def _client(uri: str) -> "MlflowClient":
@@ -172,6 +189,46 @@ def _draw_entropy(axes: Any, runs: "Sequence[Run]", code: str) -> None:
     known = {_final(run).get(f"entropy.{code}") for run in runs} - {None}
     if len(known) == 1:
         axes.axhline(known.pop(), color="0.35", linewidth=0.8, linestyle=(0, (4, 3)))
+
+
+def registered(uri: str) -> list[Registered]:
+    """The models of this project in the registry, the newest first."""
+    client = _client(uri)
+    with _answering(uri):
+        found = [
+            (model, version)
+            for model in client.search_registered_models()
+            if model.name.startswith(_OURS)
+            for version in client.search_model_versions(f"name='{model.name}'")
+        ]
+        found.sort(key=lambda each: int(each[1].creation_timestamp), reverse=True)
+        if not found:
+            return []
+        ids = ", ".join(f"'{version.run_id}'" for _, version in found)
+        runs = client.search_runs(
+            [each.experiment_id for each in client.search_experiments()],
+            f"attributes.run_id IN ({ids})",
+        )
+    names = {run.info.run_id: run.info.run_name or "" for run in runs}
+    latest: dict[str, Any] = {}
+    for model, version in found:
+        latest.setdefault(model.name, version.version)
+    return [
+        Registered(
+            name=model.name,
+            version=int(version.version),
+            words=(
+                *(["latest"] if version.version == latest[model.name] else []),
+                *sorted(
+                    alias
+                    for alias, number in model.aliases.items()
+                    if int(number) == int(version.version)
+                ),
+            ),
+            run=names.get(version.run_id, ""),
+        )
+        for model, version in found
+    ]
 
 
 @contextmanager

@@ -138,7 +138,6 @@ class Trained:
                     )
         return list(said.values())
 
-    @torch.no_grad()
     def generate(self, rows: Sequence[Values], count: int, seed: int) -> np.ndarray:
         """``count`` images of each row of codes, row by row: uint8 (rows * count, C, H, W).
 
@@ -150,15 +149,24 @@ class Trained:
             raise UserError(f"count is {count}, but at least one image must be asked for.")
         if seed < 0:
             raise UserError(f"seed is {seed}, but it must not be negative.")
+        return self._made(rows, [(seed, number) for number in range(count)])
+
+    def draws(self, row: Values, seeds: Sequence[int]) -> np.ndarray:
+        """One image of each seed: ``generate([row], 1, seed)``, together, (seeds, C, H, W)."""
+        return self._made([row], [(seed, 0) for seed in seeds])
+
+    @torch.no_grad()
+    def _made(self, rows: Sequence[Values], draws: Sequence[tuple[int, int]]) -> np.ndarray:
+        """An image of each row for each draw, which is a seed and a number."""
         drawn = torch.cat(
             [
                 self.space.sample(1, torch.Generator().manual_seed(derive_seed(seed, number)))
-                for number in range(count)
+                for seed, number in draws
             ]
-        )  # (count, L)
+        )  # (draws, L)
         latent = drawn.repeat(len(rows), 1)
         for place, row in enumerate(rows):
-            self._apply(row, latent[place * count : (place + 1) * count])
+            self._apply(row, latent[place * len(draws) : (place + 1) * len(draws)])
         generator = self._networks.generator
         return np.concatenate(
             [
