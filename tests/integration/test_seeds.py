@@ -71,6 +71,19 @@ def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
     assert parent.data.params["training.seeds"] == "4, 1"
 
 
+def test_the_first_seeds_model_and_later_evaluations_belong_to_the_run_of_all_seeds(
+    seeded: Project,
+) -> None:
+    client, (parent, *_) = runs(seeded)
+    (version,) = client.search_model_versions("name='infogan-digits'")
+    assert version.run_id == parent.info.run_id
+    done = seeded.run("--pipelines=digits.evaluation", SEEDS)
+    assert done.returncode == 0, done.stderr
+    _, found = runs(seeded)
+    assert len(found) == 3
+    assert "git_commit_evaluation" in found[0].data.tags
+
+
 def test_an_interruption_between_seeds_goes_on_in_the_same_runs(
     make_project: Callable[..., Project], seeded: Project
 ) -> None:

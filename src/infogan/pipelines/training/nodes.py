@@ -41,6 +41,7 @@ def fit(
         with tracking.child(f"seed {seed}", nested=len(training.seeds) > 1):
             trained.append(_fit("infogan", images, card, checkpoints, model, alone))
     (weights, rows, record), *others = trained
+    record["mlflow_run_id"] = tracking.current().run_id  # the run of all seeds, not of the first
     names = [str(seed) for seed in training.seeds[1:]]
     more = {name: each for name, (each, _, _) in zip(names, others, strict=True)}
     records = {name: each for name, (_, _, each) in zip(names, others, strict=True)}
