@@ -59,6 +59,7 @@ LIBRARY = {
     "rendering": {"errors"},
     "report": {"options"},
     "sources": {"errors", "files", "options"},
+    "traversals": {"codes", "networks"},
     "trained": {"codes", "datasets.decoding", "errors", "networks", "options", "seeds"},
 }
 KEDRO_HALF = {

@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 from infogan import evaluation
-from infogan.codes import Categorical, LatentSpace, Uniform
+from infogan.codes import LatentSpace
 from infogan.evaluation import (
     UNMATCHED,
     associations,
@@ -25,12 +25,9 @@ from infogan.evaluation import (
     match_majority,
     match_one_to_one,
     recalibrated,
-    sample_images,
-    traversal_values,
-    traverse,
 )
-from infogan.networks import Networks, build, to_pixels, to_uint8
-from infogan.options import CategoricalPrior, Model, UniformPrior
+from infogan.networks import Networks, build, to_pixels
+from infogan.options import Model
 
 PIXELS = (0.0, 1.0)
 
@@ -355,120 +352,3 @@ def test_without_categorical_codes_their_part_of_the_table_is_empty() -> None:
     assert np.array(table["categorical"]["values"]).size == 0
     assert np.array(table["categorical"]["chance"]).size == 0
     assert table["continuous"]["values"] == [[pytest.approx(1)]]
-
-
-# --- Traversals ----------------------------------------------------------------------------------
-
-
-def code(low: float, high: float, dim: int = 1) -> Uniform:
-    return Uniform(UniformPrior("c", low, high, dim), "learned")
-
-
-def test_limits_count_from_the_middle_in_half_widths() -> None:
-    np.testing.assert_allclose(traversal_values(code(-1, 1), 5, (-2, 2)), [-2, -1, 0, 1, 2])
-    np.testing.assert_allclose(traversal_values(code(0, 4), 5, (-2, 2)), [-2, 0, 2, 4, 6])
-    np.testing.assert_allclose(traversal_values(code(0, 4), 3, (-1, 1)), [0, 2, 4])
-
-
-def test_a_category_takes_all_its_values_whatever_the_columns() -> None:
-    categorical = Categorical(CategoricalPrior("c", 7))
-    assert traversal_values(categorical, 3, (-2, 2)).tolist() == list(range(7))
-
-
-ROWS, COLUMNS = 4, 6
-
-
-class Recorder(nn.Module):
-    """A generator that keeps what it is given, and draws black images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Tensor] = []
-
-    def forward(self, latent: Tensor) -> Tensor:
-        self.seen.append(latent)
-        return torch.zeros(len(latent), 1, 8, 8)
-
-
-def random(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def panels(space: LatentSpace) -> dict[str, Tensor]:
-    """The latent vectors (rows, values, L) of every panel."""
-    recorder = Recorder()
-    shown, _ = traverse(recorder, space, ROWS, COLUMNS, (-2, 2), PIXELS, random())  # type: ignore[arg-type]
-    grids = [latent.unflatten(0, (ROWS, -1)) for latent in recorder.seen]
-    return dict(zip(shown, grids, strict=True))
-
-
-VARIED = {"c1": [4, 5, 6], "c2": [7], "c3_0": [8], "c3_1": [9]}
-
-
-def test_there_is_a_panel_for_every_code_and_dimension(panels: dict[str, Tensor]) -> None:
-    assert list(panels) == list(VARIED)
-
-
-@pytest.mark.parametrize("name", VARIED)
-def test_along_a_row_one_code_varies_and_nothing_else(
-    panels: dict[str, Tensor], name: str
-) -> None:
-    grid = panels[name]
-    others = [column for column in range(10) if column not in VARIED[name]]
-    assert torch.equal(grid[:, :, others], grid[:, :1, others].expand(-1, grid.shape[1], -1))
-    assert len(torch.unique(grid[0, :, VARIED[name]], dim=0)) == grid.shape[1]
-    # Down a column it is the other way round.
-    varied = grid[:, :, VARIED[name]]
-    assert torch.equal(varied, varied[:1].expand(ROWS, -1, -1))
-    assert len(torch.unique(grid[:, 0, :4], dim=0)) == ROWS
-
-
-def test_all_panels_show_the_same_rows(panels: dict[str, Tensor], space: LatentSpace) -> None:
-    latent = space.sample(ROWS, random())
-    for name, grid in panels.items():
-        others = [column for column in range(10) if column not in VARIED[name]]
-        assert torch.equal(grid[:, 0, others], latent[:, others])
-
-
-def test_the_categorical_panel_shows_every_category_once(panels: dict[str, Tensor]) -> None:
-    assert torch.equal(panels["c1"][0, :, 4:7], torch.eye(3))
-
-
-def test_the_continuous_panels_show_their_values(panels: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(panels["c2"][0, :, 7], torch.linspace(-2, 2, COLUMNS))
-    torch.testing.assert_close(panels["c3_1"][0, :, 9], torch.linspace(-2, 6, COLUMNS))
-
-
-def test_a_traversal_is_the_generator_in_eval_mode(
-    networks: Networks, space: LatentSpace, panels: dict[str, Tensor]
-) -> None:
-    generator = networks.generator
-    shown, values = traverse(generator, space, ROWS, COLUMNS, (-2, 2), PIXELS, random())
-    assert {name: panel.shape for name, panel in shown.items()} == {
-        "c1": (ROWS, 3, 1, 8, 8),
-        **dict.fromkeys(("c2", "c3_0", "c3_1"), (ROWS, COLUMNS, 1, 8, 8)),
-    }
-    generator.eval()
-    with torch.no_grad():
-        for name, panel in shown.items():
-            assert panel.dtype == np.uint8
-            assert len(values[name]) == panel.shape[1]
-            expected = to_uint8(generator(panels[name].flatten(0, 1)), PIXELS)
-            np.testing.assert_array_equal(panel.reshape(-1, 1, 8, 8), expected.numpy())
-
-
-def test_the_values_of_a_traversal_are_those_of_its_code(
-    networks: Networks, space: LatentSpace
-) -> None:
-    _, values = traverse(networks.generator, space, 1, 3, (-2, 2), PIXELS, random())
-    assert values == {"c1": [0, 1, 2], "c2": [-2, 0, 2], "c3_0": [-2, 2, 6], "c3_1": [-2, 2, 6]}
-
-
-def test_samples_are_random_images_of_a_seed(networks: Networks, space: LatentSpace) -> None:
-    first = sample_images(networks.generator, space, 9, PIXELS, random(1))
-    assert first.shape == (9, 1, 8, 8)
-    assert first.dtype == np.uint8
-    again = sample_images(networks.generator, space, 9, PIXELS, random(1))
-    np.testing.assert_array_equal(first, again)
-    assert len(np.unique(first, axis=0)) == 9

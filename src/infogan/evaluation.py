@@ -1,4 +1,4 @@
-"""What a trained model knows: Q as a classifier, and what each code does to the images.
+"""What a trained model knows: Q as a classifier, and its codes beside known factors.
 
 Nothing here draws or writes. Labels are used here and nowhere else. K categories, N images.
 """
@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor, nn
 
-from infogan.codes import Categorical, LatentSpace, Uniform
+from infogan.codes import Categorical, LatentSpace
 from infogan.disentanglement import (
     circular_rank_correlation,
     discretise,
@@ -22,7 +22,7 @@ from infogan.disentanglement import (
     permutation_information,
     rank_correlation,
 )
-from infogan.networks import Discriminator, Generator, to_pixels, to_uint8
+from infogan.networks import Discriminator, to_pixels
 
 _FACTOR_BINS, _PERMUTATIONS = 10, 100
 
@@ -265,72 +265,3 @@ def associations(
             ],
         },
     }
-
-
-# --- Traversals ----------------------------------------------------------------------------------
-
-
-def traversal_values(
-    code: Categorical | Uniform, columns: int, limits: tuple[float, float]
-) -> np.ndarray:
-    """Values a code takes from left to right.
-
-    Categorical: every category. Continuous: evenly between the limits, which count from the middle
-    of the prior's range in units of its half-width; Figure 2 shows -2 to 2.
-    """
-    if isinstance(code, Categorical):
-        return np.arange(code.prior.categories, dtype=np.float64)
-    middle = (code.prior.low + code.prior.high) / 2
-    half_width = (code.prior.high - code.prior.low) / 2
-    return middle + half_width * np.linspace(*limits, columns)
-
-
-@torch.no_grad()
-def traverse(
-    generator: Generator,
-    space: LatentSpace,
-    rows: int,
-    columns: int,
-    limits: tuple[float, float],
-    pixel_range: tuple[float, float],
-    random: torch.Generator,
-) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
-    """One panel a code: uint8 (rows, values, C, H, W), and the values of its columns.
-
-    A row is one random sample of everything else; all panels show the same rows. Eval mode, so an
-    image does not depend on its neighbours. A code of several dimensions has a panel for each,
-    ``NAME_0``, ``NAME_1``, ….
-    """
-    generator.eval()
-    latent = space.sample(rows, random)
-    panels, values = {}, {}
-    for name, place in space.columns():
-        code = space.codes[name]
-        several = isinstance(code, Uniform) and code.prior.dim > 1
-        for column in range(code.prior.width if several else 1):
-            panel = f"{name}_{column}" if several else name
-            grid = traversal_values(code, columns, limits)
-            varied = latent[:, None].repeat(1, len(grid), 1)  # (rows, values, L)
-            if isinstance(code, Categorical):
-                varied[:, :, place] = torch.eye(len(grid), device=latent.device)
-            else:
-                grid_tensor = torch.from_numpy(grid).to(latent)
-                varied[:, :, place.start + column] = grid_tensor
-            images = generator(varied.flatten(0, 1)).unflatten(0, (rows, len(grid)))
-            panels[panel] = to_uint8(images, pixel_range).cpu().numpy()
-            values[panel] = [float(value) for value in grid]
-    return panels, values
-
-
-@torch.no_grad()
-def sample_images(
-    generator: Generator,
-    space: LatentSpace,
-    count: int,
-    pixel_range: tuple[float, float],
-    random: torch.Generator,
-) -> np.ndarray:
-    """Random images, uint8 (count, C, H, W), in eval mode."""
-    generator.eval()
-    images = generator(space.sample(count, random))
-    return to_uint8(images, pixel_range).cpu().numpy()

@@ -232,9 +232,9 @@ def traverse(
     import torch
 
     from infogan.codes import LatentSpace
-    from infogan.evaluation import sample_images
-    from infogan.evaluation import traverse as panels_of
     from infogan.seeds import derive_seed
+    from infogan.traversals import sample_images
+    from infogan.traversals import traverse as panels_of
 
     if not _trained(weights):
         return Weights({}, {"values": {}, "model": dict(weights.card)})
