@@ -201,7 +201,7 @@ def runs(tmp_path: Path, invoke: Run, empty_mlflow: Path) -> list[str]:
         run = client.create_run(experiment, run_name=name, tags={"dataset": "toy"})
         ids.append(run.info.run_id)
         if error is not None:
-            curve = [Metric("infogan/held_out.c1", 0.1 * i, 0, 10 * i) for i in range(5)]
+            curve = [Metric("codes/c1.L_I", 0.1 * i, 0, 10 * i) for i in range(5)]
             finals = {"error_one_to_one": error, "lower_bound.c1": 1.0, "entropy.c1": 1.1}
             finals_sent = [Metric(f"eval/{key}", value, 0, 0) for key, value in finals.items()]
             client.log_batch(ids[-1], metrics=[*curve, *finals_sent])
@@ -234,11 +234,11 @@ def test_runs_stand_side_by_side(invoke: Run, runs: list[str], tmp_path: Path) -
 def test_the_beginning_of_an_id_must_say_which() -> None:
     made = [
         SimpleNamespace(info=SimpleNamespace(run_id=each, run_name=name))
-        for each, name in (("abcd1", "x"), ("abcd2", "y"), ("beef", "z"), ("cafe", "z"))
+        for each, name in (("abcd1", "x"), ("abcd2", "y"), ("beef", "z, 10 it"), ("cafe", "z"))
     ]
     pick: Any = lambda text: comparison._one("uri", made, text).info.run_id  # type: ignore[arg-type] # noqa: E731
     assert pick("abcd1") == "abcd1"
-    assert pick("z") == "beef"
+    assert pick("z") == pick("z, 10 it") == "beef"
     for text in ("abcd", "abc"):
         with pytest.raises(comparison.UserError, match=r"beginning of 2 runs|is no run"):
             pick(text)

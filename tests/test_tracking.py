@@ -1,3 +1,4 @@
+import json
 import logging
 import math
 import os
@@ -10,11 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from infogan import tracking
-from infogan.tracking import FLUSH_POINTS, MlflowTracker, Tracker, commit, open_run
+from infogan.tracking import FLUSH_POINTS, NOTE, MlflowTracker, Tracker, commit, open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
 
@@ -79,12 +81,30 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 # --- Doing nothing -------------------------------------------------------------------------------
 
 
+CARD: dict[str, Any] = {
+    "shape": [1, 8, 8],
+    "source": {"digits.csv.gz": "5" * 64},
+    "splits": {
+        "train": {"images": 3, "from": "all[0:3]", "sha256": "a" * 64},
+        "test": {"images": 2, "from": "all[3:5]", "sha256": "b" * 64},
+    },
+}
+
+
+def picture() -> np.ndarray:
+    return np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+
+
 def use_everything(tracker: Tracker, path: Path) -> None:
     tracker.log_row("infogan", COLUMNS, (1.0, 0.5, None))
     tracker.flush()
+    tracker.log_image("infogan", 1, picture)
     tracker.log_metrics({"error": 0.05})
     tracker.log_params({"training.seed": 0})
+    tracker.log_data("digits", CARD)
     tracker.set_tags({"stage": "training"})
+    tracker.set_experiment_tags({"view": "one"})
+    tracker.tags()
     tracker.log_artifact(path)
     tracker.log_artifact(path.parent, "figures")
     tracker.end("FINISHED")
@@ -97,6 +117,10 @@ def test_without_tracking_every_call_does_nothing(tmp_path: Path) -> None:
     assert tracker.run_id is None
     assert vars(tracker) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_tracking_no_picture_is_made() -> None:
+    Tracker().log_image("infogan", 0, lambda: pytest.fail("it was made"))
 
 
 def test_the_tracker_in_use_is_the_one_that_was_activated() -> None:
@@ -115,12 +139,12 @@ def test_rows_become_one_history_per_column_with_their_steps(store: Store) -> No
     tracker.log_row("baseline", COLUMNS, (10.0, 0.25, -1.0))
     tracker.log_row("infogan", COLUMNS, (20.0, 0.75, 2.25))
     tracker.flush()
-    assert store.history(tracker, "infogan/loss_d") == [(10, 0.5), (20, 0.75)]
-    assert store.history(tracker, "infogan/bound.c1") == [(20, 2.25)]
-    assert store.history(tracker, "baseline/loss_d") == [(10, 0.25)]
-    assert store.history(tracker, "baseline/bound.c1") == [(10, -1.0)]
+    assert store.history(tracker, "curves/loss_d") == [(10, 0.5), (20, 0.75)]
+    assert store.history(tracker, "curves/bound.c1") == [(20, 2.25)]
+    assert store.history(tracker, "regular GAN/curves/loss_d") == [(10, 0.25)]
+    assert store.history(tracker, "regular GAN/curves/bound.c1") == [(10, -1.0)]
     assert set(store.run(tracker).data.metrics) == {
-        f"{name}/{column}" for name in ("infogan", "baseline") for column in COLUMNS[1:]
+        f"{model}curves/{column}" for model in ("", "regular GAN/") for column in COLUMNS[1:]
     }
 
 
@@ -131,14 +155,14 @@ def test_more_rows_than_a_batch_all_arrive_in_order(store: Store) -> None:
         tracker.log_row("infogan", ("step", "loss"), (float(step), step / 4))
     tracker.end("FINISHED")
     expected = [(step, step / 4) for step in range(count)]
-    assert store.history(tracker, "infogan/loss") == expected
+    assert store.history(tracker, "curves/loss") == expected
 
 
 def test_a_number_that_is_none_of_them_is_kept_as_nan(store: Store) -> None:
     tracker = store.open()
     tracker.log_row("infogan", ("step", "loss"), (1.0, math.nan))
     tracker.end("FAILED")
-    [(step, value)] = store.history(tracker, "infogan/loss")
+    [(step, value)] = store.history(tracker, "curves/loss")
     assert step == 1
     assert math.isnan(value)
 
@@ -192,7 +216,7 @@ def test_a_run_ends_as_it_is_told_with_what_was_still_buffered(store: Store, sta
     tracker.log_row("infogan", ("step", "loss"), (3.0, 0.5))
     tracker.end(status)
     assert store.run(tracker).info.status == status
-    assert store.history(tracker, "infogan/loss") == [(3, 0.5)]
+    assert store.history(tracker, "curves/loss") == [(3, 0.5)]
 
 
 def test_runs_of_one_experiment_stay_together_and_apart_from_others(store: Store) -> None:
@@ -221,7 +245,7 @@ def test_a_resumed_run_goes_on_with_its_numbers_and_parameters(
     second.log_params({"training.seed": 0, "new": 1})
     assert caplog.messages == []
     second.end("FINISHED")
-    assert store.history(second, "infogan/loss") == [(1, 0.5), (2, 0.25)]
+    assert store.history(second, "curves/loss") == [(1, 0.5), (2, 0.25)]
     assert store.run(second).data.params == {"training.seed": "0", "new": "1"}
     assert store.run(second).info.status == "FINISHED"
 
@@ -258,8 +282,103 @@ def test_a_row_that_arrived_in_part_is_completed_and_nothing_is_sent_twice(store
     second.log_row("infogan", COLUMNS, (2.0, 0.25, 2.5))
     second.log_row("infogan", COLUMNS, (3.0, 0.125, 3.5))
     second.end("FINISHED")
-    assert store.history(second, "infogan/loss_d") == [(1, 0.5), (2, 0.25), (3, 0.125)]
-    assert store.history(second, "infogan/bound.c1") == [(1, 1.5), (2, 2.5), (3, 3.5)]
+    assert store.history(second, "curves/loss_d") == [(1, 0.5), (2, 0.25), (3, 0.125)]
+    assert store.history(second, "curves/bound.c1") == [(1, 1.5), (2, 2.5), (3, 3.5)]
+
+
+def pictures_of(store: Store, tracker: Tracker) -> list[str]:
+    """Model and step of every picture in full size, as MLflow's pages read them off its name."""
+    found = store.client.list_artifacts(str(tracker.run_id), "images")
+    names = [Path(each.path).name for each in found if each.path.endswith(".png")]
+    return sorted(name.partition("+timestamp+")[0] for name in names)
+
+
+def test_a_picture_is_kept_with_its_model_and_step_and_not_made_again(store: Store) -> None:
+    first = store.open()
+    for step in (0, 10):
+        first.log_image("infogan", step, picture)
+    first.log_image("baseline", 0, picture)
+    expected = [
+        "As it learns~InfoGAN+step+0",
+        "As it learns~InfoGAN+step+10",
+        "As it learns~regular GAN+step+0",
+    ]
+    assert pictures_of(store, first) == expected
+    second = store.open(resume=first.run_id)
+    second.log_image("infogan", 10, lambda: pytest.fail("it is there already"))
+    second.log_image("infogan", 1, picture)
+    assert pictures_of(store, second) == sorted([*expected, "As it learns~InfoGAN+step+1"])
+
+
+def test_an_error_in_a_picture_is_ours_and_not_the_stores(store: Store) -> None:
+    def fail() -> np.ndarray:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.open().log_image("infogan", 0, fail)
+
+
+def test_a_part_has_what_is_true_of_the_whole_and_is_found_again_under_any_name(
+    store: Store,
+) -> None:
+    whole = store.open("mnist quick 2 seeds")
+    whole.log_params({"training.lr_g": 1e-3, "training.seeds": "0, 1"})
+    whole.log_data("digits", CARD)
+    whole.set_tags({"dataset": "mnist", NOTE: "a result", "mlflow.source.name": "kedro run"})
+    part = whole.child("seed 1", {"training.seeds": 1})
+    run = store.run(part)
+    assert run.info.run_name == "seed 1 of mnist quick 2 seeds"
+    assert run.data.params == {"training.lr_g": "0.001", "training.seeds": "1"}
+    assert run.data.tags["mlflow.parentRunId"] == whole.run_id
+    assert run.data.tags["dataset"] == "mnist"
+    assert run.data.tags["mlflow.source.name"] == "kedro run"
+    assert NOTE not in run.data.tags
+    assert run.inputs.dataset_inputs == store.run(whole).inputs.dataset_inputs
+
+    store.client.set_tag(str(part.run_id), "mlflow.runName", "my favourite")
+    part.end("FINISHED")
+    again = whole.child("seed 1", {"training.seeds": 1})
+    assert again.run_id == part.run_id
+    assert whole.child("seed 2").run_id != part.run_id
+    deeper = again.child("half")
+    assert store.run(deeper).info.run_name == "half of my favourite"
+    assert store.run(deeper).data.tags["mlflow.parentRunId"] == part.run_id
+
+
+def test_data_are_inputs_with_their_use_digest_and_facts_once(store: Store) -> None:
+    tracker = store.open()
+    tracker.log_data("digits", CARD)
+    tracker.log_data("digits", CARD)
+    inputs = store.run(tracker).inputs.dataset_inputs
+    found = {each.tags[0].value: each.dataset for each in inputs}
+    assert [each.tags[0].key for each in inputs] == ["mlflow.data.context"] * 2
+    assert {use: (each.name, each.digest) for use, each in found.items()} == {
+        "train": ("digits", "a" * 12),
+        "test": ("digits", "b" * 12),
+    }
+    assert json.loads(found["train"].source) == CARD["source"]
+    assert json.loads(found["train"].profile) == {
+        "images": 3,
+        "from": "all[0:3]",
+        "sha256": "a" * 64,
+        "shape": "1x8x8",
+        "raw digits.csv.gz": "5" * 64,
+    }
+
+
+def test_what_somebody_wrote_about_an_experiment_stays_and_views_are_renewed(
+    store: Store,
+) -> None:
+    tracker = store.open(experiment="described")
+
+    def tags() -> dict[str, str]:
+        return dict(store.client.get_experiment(store.run(tracker).info.experiment_id).tags)
+
+    tracker.set_experiment_tags({NOTE: "ours", "view": "one"})
+    assert tags().items() >= {NOTE: "ours", "view": "one"}.items()
+    store.client.set_experiment_tag(store.run(tracker).info.experiment_id, NOTE, "theirs")
+    tracker.set_experiment_tags({NOTE: "ours", "view": "two"})
+    assert tags().items() >= {NOTE: "theirs", "view": "two"}.items()
 
 
 def test_an_experiment_that_somebody_deleted_is_restored_with_its_run(
@@ -324,16 +443,21 @@ class Server:
             raise ConnectionError("connection lost\nand a second line")
         if batch:
             self.batches.append(batch)
-        return SimpleNamespace(data=SimpleNamespace(params={"known": "1"}))
+        run = SimpleNamespace(params={"known": "1"}, tags={}, experiment_id="1")
+        return SimpleNamespace(data=run, info=run, outputs=None, tags={})
 
-    get_run = log_batch = log_artifact = log_artifacts = set_terminated = _answer
+    get_run = get_experiment = set_experiment_tag = log_batch = log_inputs = log_image = _answer
+    log_artifact = log_artifacts = set_terminated = _answer
 
 
 def tracker_of(server: Server) -> MlflowTracker:
     return MlflowTracker(server, "id", "http://server")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("calls", range(9))
+CALLS = 15  # of a run that uses everything
+
+
+@pytest.mark.parametrize("calls", range(CALLS + 1))
 def test_a_server_that_dies_is_told_once_and_not_spoken_to_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, calls: int
 ) -> None:
@@ -343,7 +467,7 @@ def test_a_server_that_dies_is_told_once_and_not_spoken_to_again(
     use_everything(tracker, tmp_path / "file")
     expected = "MLflow at http://server does not answer (connection lost). The run goes on WITHOUT"
     if server.calls <= calls:  # it outlived the run
-        assert calls == 8
+        assert calls == CALLS
         assert errors(caplog) == []
         return
     [told] = errors(caplog)

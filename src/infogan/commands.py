@@ -266,8 +266,9 @@ Examples:
 def compare(out: Path | None, runs: tuple[str, ...]) -> None:
     """Put runs of MLflow side by side: what they were, what they found, and how they learned.
 
-    A RUN is an id, its beginning, or the name of a run; of several of one name the newest. They
-    are looked for in MLFLOW_TRACKING_URI, or else in the mlflow.db of the current folder.
+    A RUN is an id, its beginning, or the name of a run, of which what stands before a comma is
+    enough; of several of one name the newest. They are looked for in MLFLOW_TRACKING_URI, or else
+    in the mlflow.db of the current folder.
     """
     from infogan.comparison import curves, find, table
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _OURS = "infogan-"  # how names of models begin: conf/base/tracking.yml
 _SHORTEST = 4  # characters of an id's beginning
 _FACTS = ("dataset", "environment", "device", "git_commit", "partial")
-_CURVE = "infogan/held_out."  # L_I on fresh codes
+_CURVE = re.compile(r"codes/(.+)\.L_I")  # on fresh codes
 _PARAMETERS = ("training.iterations", "training.seeds")
 _COLOURS = ("#1f5fa8", "#d9822b", "#2a9d72", "#8e4fa8", "#c0485a", "#708090")
 _NUMBERS = (  # of the report, in this order; others are in MLflow
@@ -75,7 +76,9 @@ def _answering(uri: str) -> Iterator[None]:
 
 
 def find(uri: str, wanted: Sequence[str]) -> "list[Run]":
-    """The runs of these ids, beginnings of ids or names; UserError names one that is not there."""
+    """The runs of these ids, beginnings of ids, or names, of which the part before a comma is
+    enough; UserError names one that is not there.
+    """
     client = _client(uri)
     with _answering(uri):
         experiments = [each.experiment_id for each in client.search_experiments()]
@@ -84,7 +87,7 @@ def find(uri: str, wanted: Sequence[str]) -> "list[Run]":
 
 
 def _one(uri: str, runs: "Sequence[Run]", text: str) -> "Run":
-    named = [run for run in runs if run.info.run_name == text]
+    named = [run for run in runs if f"{run.info.run_name},".startswith(f"{text},")]
     if named:
         return named[0]
     begun = [run for run in runs if run.info.run_id.startswith(text)]
@@ -144,14 +147,13 @@ def curves(uri: str, runs: "Sequence[Run]") -> bytes:
     from matplotlib.figure import Figure
 
     client = _client(uri)
-    codes = list(
-        dict.fromkeys(
-            name.removeprefix(_CURVE)
-            for run in runs
-            for name in sorted(run.data.metrics)
-            if name.startswith(_CURVE)
-        )
-    )
+    found = [
+        match[1]
+        for run in runs
+        for name in sorted(run.data.metrics)
+        if (match := _CURVE.fullmatch(name))
+    ]
+    codes = list(dict.fromkeys(found))
     if not codes:
         raise UserError("none of these runs has a curve of L_I: they have not been trained.")
     columns = min(3, len(codes))
@@ -163,7 +165,7 @@ def curves(uri: str, runs: "Sequence[Run]") -> bytes:
     for axes, code in zip(panels, codes, strict=False):
         for place, run in enumerate(runs):
             with _answering(uri):
-                points = client.get_metric_history(run.info.run_id, f"{_CURVE}{code}")
+                points = client.get_metric_history(run.info.run_id, f"codes/{code}.L_I")
             points = sorted(points, key=lambda point: point.step)
             axes.plot(
                 [point.step for point in points],

@@ -4,6 +4,7 @@ Nodes write to ``current()`` and need not know which of the two it is. MLflow is
 a run is opened; a tracking server that fails is said once, loudly, and never stops the run.
 """
 
+import json
 import logging
 import os
 import platform
@@ -22,17 +23,46 @@ from filelock import FileLock
 from infogan.files import atomic
 
 if TYPE_CHECKING:
+    import numpy as np
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import DatasetInput, Metric
 
     from infogan.registry import Candidate
 
 _logger = logging.getLogger(__name__)
 
+NOTE = "mlflow.note.content"  # the description of a run or an experiment, in Markdown
+EVALUATION = "eval/"  # numbers of the model that a run has logged: its page shows them, too
 FLUSH_POINTS = 500  # metrics a batch: beyond some hundred, larger batches are not cheaper
-# Lets MLflow's pages open on curves and runs instead of on traces of language models.
+# Lets MLflow's pages know runs from traces of language models; those of 3.17 open on the latter
+# nevertheless, until "Model training" has been clicked once.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_DIGEST = 12  # characters of a sha256 in the name of a data set; MLflow has room for 36
 _FLUSH_SECONDS = 10.0  # at most this old are curves that somebody watches
+
+# MLflow's pages make a group of charts of all metrics that agree up to the last slash, and sort
+# groups and charts by their names.
+_MODELS = {"infogan": "", "baseline": "regular GAN/"}
+_OF_A_CODE = {"entropy": "H", "held_out": "L_I", "lower_bound": "L_I.minibatch"}
+_PICTURES = {"infogan": "InfoGAN", "baseline": "regular GAN"}
+
+
+def curve(model: str, column: str) -> str:
+    """The metric of a column of a model's rows: of each code H(c) stands beside L_I.
+
+    >>> [curve("infogan", column) for column in ("entropy.c1", "held_out.c1", "loss_d")]
+    ['codes/c1.H', 'codes/c1.L_I', 'curves/loss_d']
+    >>> curve("baseline", "lower_bound.c1")
+    'regular GAN/codes/c1.L_I.minibatch'
+    """
+    kind, _, code = column.partition(".")
+    name = f"codes/{code}.{_OF_A_CODE[kind]}" if kind in _OF_A_CODE else f"curves/{column}"
+    return _MODELS.get(model, f"{model}/") + name
+
+
+def pictures(model: str) -> str:
+    """The key of the pictures that a model makes of all its codes while it learns."""
+    return f"As it learns/{_PICTURES.get(model, model)}"
 
 
 class Tracker:
@@ -41,12 +71,21 @@ class Tracker:
     run_id: str | None = None
     address: tuple[str, str, bool] | None = None  # for another process of the same run
 
-    def child(self, name: str) -> "Tracker":  # noqa: ARG002
-        """A tracker of a run below this one; the run of this name, if there is one."""
+    def child(self, part: str, params: Mapping[str, Any] | None = None) -> "Tracker":  # noqa: ARG002
+        """A tracker of the run of a part of this one, such as a seed, which may exist already.
+
+        ``params`` are those in which it differs.
+        """
         return self
 
     def log_row(self, name: str, columns: Sequence[str], row: Sequence[float | None]) -> None:
         """Numbers of one iteration (the first column) of the model ``name``."""
+
+    def log_image(self, name: str, step: int, make: Callable[[], "np.ndarray"]) -> None:
+        """A picture, uint8 (height, width, C), of the model ``name`` at one iteration.
+
+        Made only if it is wanted and not there yet.
+        """
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Final numbers."""
@@ -60,8 +99,18 @@ class Tracker:
     def log_model(self, candidate: "Candidate") -> None:
         """The model that this run has trained, for the registry, once."""
 
+    def log_data(self, name: str, card: Mapping[str, Any]) -> None:
+        """The images of each split that the run uses, as their card describes them."""
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Words to find the run by."""
+
+    def tags(self) -> dict[str, str]:
+        """All words of the run."""
+        return {}
+
+    def set_experiment_tags(self, tags: Mapping[str, str]) -> None:
+        """Words of all runs together; a description that somebody has given them stays."""
 
     def flush(self) -> None:
         """Send what is buffered."""
@@ -86,7 +135,8 @@ class MlflowTracker(Tracker):
         self._points: list[Metric] = []
         self._flushed = time.monotonic()
         self._resumed = resumed
-        self._last_steps: dict[str, dict[str, int]] = {}
+        self._last_steps: dict[str, int] = {}
+        self._images: list[str] | None = None
         self._params: dict[str, str] = (
             self._attempt(lambda: dict(client.get_run(run_id).data.params)) or {}
         )
@@ -102,47 +152,75 @@ class MlflowTracker(Tracker):
             _lament(self._uri, error)
             return None
 
-    def child(self, name: str) -> Tracker:
-        return self._attempt(lambda: self._child(name)) or Tracker()
+    def child(self, part: str, params: Mapping[str, Any] | None = None) -> Tracker:
+        return self._attempt(lambda: self._child(part, params or {})) or Tracker()
 
-    def _child(self, name: str) -> Tracker:
-        experiment = self._client.get_run(self.run_id).info.experiment_id
-        below = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.`mlflow.runName` = '{name}'"
+    def _child(self, part: str, params: Mapping[str, Any]) -> Tracker:
+        parent = self._client.get_run(self.run_id)
+        experiment = parent.info.experiment_id
+        # By a tag, since somebody may have given it another name.
+        below = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.part = '{part}'"
         for run in self._client.search_runs([experiment], below):
             if _reopen(self._client, run.info.run_id):
                 return MlflowTracker(self._client, run.info.run_id, self._uri, resumed=True)
-        tags = {"mlflow.parentRunId": self.run_id}
+        # It can be found by what all parts have in common, too.
+        common = {
+            name: value
+            for name, value in parent.data.tags.items()
+            if not name.startswith("mlflow.") or name.startswith("mlflow.source.")
+        }
+        tags = {**common, "mlflow.parentRunId": self.run_id, "part": part}
+        name = f"{part} of {parent.info.run_name}"
         run = self._client.create_run(experiment, run_name=name, tags=tags)
-        return MlflowTracker(self._client, run.info.run_id, self._uri)
+        if parent.inputs.dataset_inputs:
+            self._client.log_inputs(run.info.run_id, parent.inputs.dataset_inputs)
+        child = MlflowTracker(self._client, run.info.run_id, self._uri)
+        child.log_params({**parent.data.params, **params})
+        return child
 
-    def _stored(self, name: str) -> dict[str, int]:
-        """Up to which step the store has each number of a model's rows."""
-        if not self._resumed:
-            return {}
-        if name not in self._last_steps:
-            data = self._client.get_run(self.run_id).data.metrics
-            keys = [key for key in data if key.startswith(f"{name}/")]
-            histories = {key: self._client.get_metric_history(self.run_id, key) for key in keys}
-            self._last_steps[name] = {
-                key: max(point.step for point in points) for key, points in histories.items()
-            }
-        return self._last_steps[name]
+    def _last_step(self, key: str) -> int:
+        """Up to which step the store has a number."""
+        if key not in self._last_steps:
+            points = self._client.get_metric_history(self.run_id, key) if self._resumed else []
+            self._last_steps[key] = max((point.step for point in points), default=-1)
+        return self._last_steps[key]
 
     def log_row(self, name: str, columns: Sequence[str], row: Sequence[float | None]) -> None:
         from mlflow.entities import Metric
 
         step, now = int(row[0] or 0), int(time.time() * 1000)
+        numbers = {
+            curve(name, column): value
+            for column, value in zip(columns[1:], row[1:], strict=True)
+            if value is not None
+        }
         # A killed run has sent rows that its last checkpoint does not hold; they come again. The
         # last of them may have been sent in part.
-        stored = self._attempt(lambda: self._stored(name)) or {}
+        stored = self._attempt(lambda: {key: self._last_step(key) for key in numbers}) or {}
         self._points += [
-            Metric(f"{name}/{column}", value, now, step)
-            for column, value in zip(columns[1:], row[1:], strict=True)
-            if value is not None and step > stored.get(f"{name}/{column}", -1)
+            Metric(key, value, now, step)
+            for key, value in numbers.items()
+            if step > stored.get(key, -1)
         ]
         aged = time.monotonic() - self._flushed > _FLUSH_SECONDS
         if len(self._points) >= FLUSH_POINTS or aged:
             self.flush()
+
+    def log_image(self, name: str, step: int, make: Callable[[], "np.ndarray"]) -> None:
+        key = pictures(name)
+        if self._attempt(lambda: not self._has_image(key, step)):
+            picture = make()
+            self._attempt(lambda: self._client.log_image(self.run_id, picture, key=key, step=step))
+
+    def _has_image(self, key: str, step: int) -> bool:
+        """Whether a killed run has already sent it; the smaller one of two files is the last."""
+        if not self._resumed:
+            return False
+        if self._images is None:
+            found = self._client.list_artifacts(self.run_id, "images")
+            self._images = [Path(each.path).name for each in found]
+        begins = f"{key.replace('/', '~')}+step+{step}+"
+        return any(each.startswith(begins) and each.endswith(".webp") for each in self._images)
 
     def flush(self) -> None:
         points, self._points = self._points, []
@@ -152,11 +230,19 @@ class MlflowTracker(Tracker):
             self._attempt(partial(self._client.log_batch, self.run_id, metrics=chunk))
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        self._attempt(lambda: self._log_metrics(metrics))
+
+    def _log_metrics(self, metrics: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
 
+        outputs = self._client.get_run(self.run_id).outputs
+        model = outputs.model_outputs[0].model_id if outputs and outputs.model_outputs else None
         now = int(time.time() * 1000)
-        points = [Metric(name, float(value), now, 0) for name, value in metrics.items()]
-        self._attempt(lambda: self._client.log_batch(self.run_id, metrics=points))
+        points = [
+            Metric(name, float(value), now, 0, model if name.startswith(EVALUATION) else None)
+            for name, value in metrics.items()
+        ]
+        self._client.log_batch(self.run_id, metrics=points)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -195,11 +281,27 @@ class MlflowTracker(Tracker):
                 candidate.weights,
             )
 
+    def log_data(self, name: str, card: Mapping[str, Any]) -> None:
+        self._attempt(lambda: self._client.log_inputs(self.run_id, list(_inputs(name, card))))
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
         sent = [RunTag(name, value) for name, value in tags.items()]
         self._attempt(lambda: self._client.log_batch(self.run_id, tags=sent))
+
+    def tags(self) -> dict[str, str]:
+        return self._attempt(lambda: dict(self._client.get_run(self.run_id).data.tags)) or {}
+
+    def set_experiment_tags(self, tags: Mapping[str, str]) -> None:
+        self._attempt(lambda: self._set_experiment_tags(tags))
+
+    def _set_experiment_tags(self, tags: Mapping[str, str]) -> None:
+        number = self._client.get_run(self.run_id).info.experiment_id
+        known = self._client.get_experiment(number).tags
+        for name, value in tags.items():
+            if name != NOTE or not known.get(NOTE):
+                self._client.set_experiment_tag(number, name, value)
 
     def end(self, status: str) -> None:
         self.flush()
@@ -251,6 +353,18 @@ def attach(address: tuple[str, str, bool] | None) -> Tracker:
 
     uri, run_id, resumed = address
     return MlflowTracker(MlflowClient(uri), run_id, uri, resumed=resumed)
+
+
+def _inputs(name: str, card: Mapping[str, Any]) -> "Iterator[DatasetInput]":
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    raw = {f"raw {file}": identity for file, identity in card["source"].items()}
+    shape = "x".join(map(str, card["shape"]))
+    for split, facts in card["splits"].items():
+        profile = json.dumps({**facts, "shape": shape, **raw})  # of all this, the pages show it
+        source = json.dumps(card["source"])
+        dataset = Dataset(name, facts["sha256"][:_DIGEST], "files", source, profile=profile)
+        yield DatasetInput(dataset, [InputTag("mlflow.data.context", split)])
 
 
 def _create_database(uri: str) -> None:
@@ -315,13 +429,15 @@ def activate(tracker: Tracker) -> None:
 
 
 @contextmanager
-def child(name: str, *, nested: bool) -> Iterator[None]:
-    """Within the block, ``current()`` is a run below the current one, if ``nested``."""
+def child(part: str, *, nested: bool, params: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Within the block, ``current()`` is a run below the current one, if ``nested``: one of a
+    part of it, such as a seed, that differs from it in ``params``.
+    """
     parent = current()
     if not nested:
         yield
         return
-    activate(parent.child(name))
+    activate(parent.child(part, params))
     status = "KILLED"
     try:
         yield

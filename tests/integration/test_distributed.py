@@ -137,7 +137,7 @@ def test_of_two_machines_in_one_folder_the_first_one_writes_and_tracks(trained: 
     store = MlflowClient(f"sqlite:///{trained.project.folder / 'mlflow.db'}")
     (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
     assert run.info.status == "FINISHED"
-    steps = [p.step for p in store.get_metric_history(run.info.run_id, "infogan/loss_d")]
+    steps = [p.step for p in store.get_metric_history(run.info.run_id, "curves/loss_d")]
     assert steps == list(range(5, ITERATIONS_RUN + 1, 5))
 
 

@@ -72,7 +72,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
         assert project.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
     (run,) = store.search_runs(experiments)
     assert run.info.status == "FINISHED"
-    steps = [p.step for p in store.get_metric_history(run.info.run_id, "infogan/loss_d")]
+    steps = [p.step for p in store.get_metric_history(run.info.run_id, "curves/loss_d")]
     assert steps == sorted(set(steps)), "a step was logged twice"
 
 
@@ -171,20 +171,29 @@ EVALUATING = (
 )
 
 
-def points(project: Project, tracked: str = "infogan") -> dict[str, list[tuple[int, float]]]:
+def points(project: Project) -> dict[str, list[tuple[int, float]]]:
     """Steps and values of all curves of the only run, as they were sent."""
     store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
-    keys = [key for key in run.data.metrics if key.startswith(f"{tracked}/")]
+    keys = [key for key in run.data.metrics if key.startswith(("codes/", "curves/"))]
     histories = {key: store.get_metric_history(run.info.run_id, key) for key in keys}
     return {key: [(p.step, p.value) for p in found] for key, found in histories.items()}
+
+
+def pictures(project: Project) -> list[tuple[str, bytes]]:
+    """Names without time and number, and contents, of all pictures by step of the only run."""
+    paths = (project.folder / "mlartifacts").glob("*/artifacts/images/*")
+    return sorted(
+        (re.sub(r"\+timestamp\+\d+\+[\da-f-]{36}", "", path.name), path.read_bytes())
+        for path in paths
+    )
 
 
 def last_point(project: Project) -> int:
     """The last step in the store, looked up without MLflow, since it is asked for often."""
     with closing(sqlite3.connect(project.folder / "mlflow.db")) as store:
         return store.execute(
-            "SELECT max(step) FROM metrics WHERE key = 'infogan/loss_d'"
+            "SELECT max(step) FROM metrics WHERE key = 'curves/loss_d'"
         ).fetchone()[0]
 
 
@@ -245,4 +254,7 @@ def test_signals_break_off_an_evaluation_and_no_point_is_lost_or_sent_twice(
     for name in RESULTS:
         assert project.data(name).read_bytes() == whole.data(name).read_bytes(), name
     assert points(project) == points(whole)
+    assert pictures(project) == pictures(whole)
+    steps = (f"As it learns~InfoGAN+step+{step}.png" for step in (0, 150, 300))
+    assert {name for name, _ in pictures(whole)} >= set(steps)
     assert status(project) == "FINISHED"

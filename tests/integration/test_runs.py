@@ -112,9 +112,9 @@ def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> 
     for name, value in metrics.items():
         assert run.data.metrics[f"eval/{name}"] == pytest.approx(value)
     store = client(project)
-    curve = store.get_metric_history(run.info.run_id, "infogan/lower_bound.c1")
+    curve = store.get_metric_history(run.info.run_id, "codes/c1.L_I.minibatch")
     assert [point.step for point in curve] == [5, 10, 15, 20, 25, 30]
-    held_out = store.get_metric_history(run.info.run_id, "infogan/held_out.c1")
+    held_out = store.get_metric_history(run.info.run_id, "codes/c1.L_I")
     assert [point.step for point in held_out] == [0, 10, 20, 30]
     names = {each.path for each in store.list_artifacts(run.info.run_id)}
     assert {"report.html", "history.csv", "metrics.json", "figures"} <= names

@@ -55,11 +55,11 @@ def test_each_seed_gives_what_it_gives_alone(
 
 def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
     client, (parent, *children) = runs(seeded)
-    assert [child.info.run_name for child in children] == ["seed 4", "seed 1"]
+    assert [child.data.tags["part"] for child in children] == ["seed 4", "seed 1"]
     for child in children:
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.info.status == "FINISHED"
-        points = client.get_metric_history(child.info.run_id, "infogan/loss_d")
+        points = client.get_metric_history(child.info.run_id, "curves/loss_d")
         steps = [point.step for point in points]
         assert steps == sorted(set(steps))
         assert steps[-1] == 30
@@ -99,9 +99,9 @@ def test_an_interruption_between_seeds_goes_on_in_the_same_runs(
     assert done.returncode == 0, done.stderr
     assert "infogan: from iteration 30 to 30" in done.stderr  # seed 4 was ready
     client, (_, *children) = runs(project)
-    assert [child.info.run_name for child in children] == ["seed 4", "seed 1"]
+    assert [child.data.tags["part"] for child in children] == ["seed 4", "seed 1"]
     for child in children:
-        points = client.get_metric_history(child.info.run_id, "infogan/loss_d")
+        points = client.get_metric_history(child.info.run_id, "curves/loss_d")
         steps = [point.step for point in points]
         assert steps == sorted(set(steps))
     for name in ("infogan.safetensors", "seeds/1.safetensors"):

@@ -31,6 +31,8 @@ class Remembering(tracking.Tracker):
         self.tags: dict[str, str] = {}
         self.artifacts: dict[str, set[str]] = {}
         self.steps: list[int] = []
+        self.pictures: dict[tuple[str, int], np.ndarray] = {}
+        self.numbers: dict[int, dict[str, float]] = {}  # of the last model, by iteration
 
     def set_tags(self, tags: Any) -> None:
         self.tags |= tags
@@ -40,6 +42,10 @@ class Remembering(tracking.Tracker):
 
     def log_row(self, name: str, columns: Any, row: Any) -> None:  # noqa: ARG002
         self.steps.append(row[0])
+        self.numbers[row[0]] = dict(zip(columns, row, strict=True))
+
+    def log_image(self, name: str, step: int, make: Any) -> None:
+        self.pictures[name, step] = make()
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +208,43 @@ def test_a_checkpoint_of_another_training_is_set_aside_wherever_it_lies(
     assert same(found, expected)
     assert "infogan.0.000000004.pt is of another training and is not used" in caplog.text
     assert (own / "infogan.0.000000004.pt.foreign").exists()
+
+
+# --- What is tracked -----------------------------------------------------------------------------
+
+
+def test_every_evaluation_gives_a_picture_of_the_same_codes_and_changes_no_number(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    tracker: Remembering,
+) -> None:
+    training = make_training(iterations=10, baseline_iterations=5, evaluate_every=5)
+    watched, *_ = fit(*data, tmp_path / "a", model, training)
+    fit_baseline(*data, tmp_path / "a", model, training)
+    expected = [("infogan", step) for step in (0, 5, 10)] + [("baseline", 0), ("baseline", 5)]
+    assert list(tracker.pictures) == expected
+    first, *later = tracker.pictures.values()
+    assert all(each.shape == first.shape for each in later)
+    # Both models begin with the same weights, and are shown what the same codes give.
+    np.testing.assert_array_equal(tracker.pictures["baseline", 0], first)
+    assert not np.array_equal(tracker.pictures["infogan", 5], first)
+
+    tracking.activate(tracking.Tracker())
+    unwatched, *_ = fit(*data, tmp_path / "b", model, training)
+    assert same(watched, unwatched)
+
+
+def test_h_of_each_code_is_sent_where_l_i_on_fresh_codes_is(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining, tracker: Remembering
+) -> None:
+    fit(*data, tmp_path, model, make_training(iterations=4, evaluate_every=2, log_every=1))
+    entropies = {f"entropy.{code.name}": code.entropy for code in model.codes}
+    for step, numbers in tracker.numbers.items():
+        sent = {name: value for name, value in numbers.items() if name.startswith("entropy.")}
+        assert sent == (entropies if step % 2 == 0 else {})
+        assert (numbers["held_out.c1"] is not None) == (step % 2 == 0)
 
 
 # --- Signals -------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ def fit(
     trained = []
     for seed in training.seeds:
         alone = training.alone(seed)
-        with tracking.child(f"seed {seed}", nested=len(training.seeds) > 1):
+        several, own = len(training.seeds) > 1, {"training.seeds": seed}
+        with tracking.child(f"seed {seed}", nested=several, params=own):
             trained.append(_fit("infogan", images, card, checkpoints, model, alone))
     (weights, rows, record), *others = trained
     record["mlflow_run_id"] = tracking.current().run_id  # the run of all seeds, not of the first
@@ -252,6 +253,9 @@ class _Fit:
         bounds = _held_out(self._state, self._game, self._pause)
         _diagnose(self._state, self._game, self._images, self._alarms, self._pause)
         self._history.evaluated(bounds)
+        tracking.current().log_image(
+            self._name, self._state.iteration, lambda: _sheet(self._state, self._game)
+        )
 
     def _train(self) -> None:
         from tqdm import tqdm
@@ -373,6 +377,18 @@ def _held_out(state: "State", game: "Game", pause: Callable[[], None]) -> list[f
     return list(bounds.values())
 
 
+def _sheet(state: "State", game: "Game") -> "np.ndarray":
+    """What each code does to the images, of the same codes and noise every time."""
+    import torch
+
+    from infogan.seeds import SHEET, derive_seed
+    from infogan.traversals import sheet
+
+    random = torch.Generator(state.random.device)
+    random.manual_seed(derive_seed(game.training.seed, SHEET))
+    return sheet(state.networks, game.space, game.pixel_range, random)
+
+
 def _diagnose(
     state: "State",
     game: "Game",
@@ -425,6 +441,8 @@ class _History:
         self._peers = peers
         self._batch_columns = game.columns
         self._codes = list(game.space.codes)
+        entropies = game.space.entropies()
+        self._entropies = {f"entropy.{code}": value for code, value in entropies.items()}
         self._pending: list[Tensor] = []
 
     def open(self) -> None:
@@ -465,8 +483,11 @@ class _History:
         self.rows[-1] = (*self.rows[-1][: -len(self._codes)], *held_out)
 
     def log(self) -> None:
-        """The last row to where numbers go."""
-        tracking.current().log_row(self._name, self.columns, self.rows[-1])
+        """The last row to where numbers go; where it has held-out numbers, with H(c) beside."""
+        row = self.rows[-1]
+        beside = self._entropies if row[-1] is not None else {}
+        columns = [*self.columns, *beside]
+        tracking.current().log_row(self._name, columns, [*row, *beside.values()])
 
     def summary(self) -> str:
         """The bounds of the last row, for the progress bar."""
