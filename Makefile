@@ -49,6 +49,7 @@ bench-docs: setup ## write docs/benchmarks.md from what the two found
 	python benchmarks/page.py
 
 ui: setup ## MLflow's pages on 127.0.0.1:5000
+	@echo 'http://127.0.0.1:5000/#/experiments: click "Model training" at the top left once, the browser remembers it'
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 \
 		--backend-store-uri sqlite:///$(CURDIR)/mlflow.db --workers 1
 

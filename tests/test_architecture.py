@@ -69,7 +69,9 @@ KEDRO_HALF = {
     "commands": {"comparison", "errors", "explorer.app", "files", "trained"},
     "explorer.app": {"comparison", "errors", "trained"},
     "tracking": {"files", "registry"},
+    "browsing": {"options", "report", "tracking"},
     "hooks": {
+        "browsing",
         "datasets.values",
         "errors",
         "files",

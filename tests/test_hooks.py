@@ -6,11 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
 from infogan import tracking
 from infogan.hooks import Tracking
+from infogan.tracking import NOTE
+
+ROOT = Path(__file__).parents[1]
 
 
 class Remembering(tracking.Tracker):
@@ -18,11 +22,18 @@ class Remembering(tracking.Tracker):
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        self.tags: dict[str, str] = {}
+        self.words: dict[str, str] = {}
+        self.data: list[str] = []
         self.status = "RUNNING"
 
     def set_tags(self, tags: Any) -> None:
-        self.tags |= tags
+        self.words |= tags
+
+    def tags(self) -> dict[str, str]:
+        return self.words
+
+    def log_data(self, name: str, card: Any) -> None:
+        self.data += [f"{name} {split}" for split in card["splits"]]
 
     def end(self, status: str) -> None:
         assert self.status == "RUNNING", "ended twice"
@@ -36,21 +47,34 @@ CARD = {
 }
 
 
+BLOCKS = yaml.safe_load((ROOT / "conf" / "base" / "parameters_digits.yml").read_text())["digits"]
+
+
+class OnDisk(MemoryDataset):
+    """A dataset with a path."""
+
+    path = Path.cwd() / "data" / "report.html"
+
+
 class Command:
     """One node a dataset, of the stage reporting, and the hooks around them."""
 
-    def __init__(self, datasets: str) -> None:
+    def __init__(self, datasets: str, **run_params: Any) -> None:
         nodes = [node(lambda: 0, None, "x", name="draw", tags=["reporting"])]
         parts = [Pipeline(nodes, namespace=dataset) for dataset in datasets]
         self.pipeline = sum(parts, Pipeline([]))
         self.catalog = DataCatalog({f"{name}.card": MemoryDataset(CARD) for name in datasets})
+        for name in datasets:
+            self.catalog[f"{name}.report"] = OnDisk()
+            for block, values in BLOCKS.items():
+                self.catalog[f"params:{name}.{block}"] = MemoryDataset(values)
         self.hooks = Tracking()
         settings = {"enabled": True, "stages": ["reporting"], "experiment": "{dataset}"}
         context = SimpleNamespace(
             config_loader={"tracking": settings}, project_path=Path.cwd(), env="smoke"
         )
         self.hooks.after_context_created(context)  # type: ignore[arg-type]
-        self.hooks.before_pipeline_run(self.pipeline, self.catalog)
+        self.hooks.before_pipeline_run(run_params, self.pipeline, self.catalog)
 
     def begin(self, dataset: str) -> None:
         (one,) = (each for each in self.pipeline.nodes if each.namespace == dataset)
@@ -86,8 +110,8 @@ def test_the_tracker_in_use_is_that_of_the_dataset_at_work(runs: Runs) -> None:
         command.begin(dataset)
         assert tracking.current().run_id == dataset
     command.hooks.after_dataset_saved("a.record", {"versions": {}, "device": "cpu"})
-    assert "device" in runs["a"].tags
-    assert "device" not in runs["b"].tags
+    assert "device" in runs["a"].words
+    assert "device" not in runs["b"].words
 
 
 def test_all_runs_of_a_command_that_succeeds_are_finished(runs: Runs) -> None:
@@ -110,13 +134,27 @@ def test_an_error_is_that_of_the_dataset_at_work_alone(runs: Runs) -> None:
         "b": "KILLED",
         "c": "FAILED",
     }
-    assert [name for name, run in runs.items() if "error" in run.tags] == ["c"]
+    assert [name for name, run in runs.items() if "error" in run.words] == ["c"]
 
 
 def test_whichever_node_opens_a_run_its_tags_say_what_it_was_made_from(runs: Runs) -> None:
     Command("a").begin("a")
-    tags = runs["a"].tags
+    tags = runs["a"].words
     assert tags["dataset"] == "a"
+    assert tags["report"] == "data/report.html"
+    assert runs["a"].data == ["a (Some Face Model) train"]
     assert tags["data"] == "a (Some Face Model)"
     assert tags["partial"] == "3 of 9"
     assert tags["data_sha256"] == "abc"
+
+
+def test_a_run_tells_how_it_is_made_before_it_has_a_result(runs: Runs) -> None:
+    params = {"a": {"training": {"lr_g": 5e-4, "iterations": 7, "seeds": [1]}}, "b": {"x": 1}}
+    command = Command("a", pipeline_names=["a"], env="smoke", runtime_params=params)
+    command.begin("a")
+    tags = runs["a"].words
+    assert tags["changes"] == "training.lr_g=0.0005"  # the rest is in its name, or not its own
+    typed = "kedro run --pipelines=a --env=smoke '--params=a.training.lr_g=0.0005,"
+    assert tags["mlflow.source.name"].startswith(typed)
+    assert tags[NOTE].startswith("No result yet.")
+    assert tags["mlflow.source.name"] in tags[NOTE]

@@ -1,6 +1,7 @@
 """The model that a run leaves in MLflow: what it carries, what it answers, which one is best."""
 
 import base64
+import json
 import math
 import pickle
 import re
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from infogan import registry
+from infogan.datasets.values import Rows
 from infogan.registry import CARRIED, Candidate, carry, publish, requirements, save, score
 from infogan.tracking import open_run
 from infogan.trained import Trained
@@ -263,6 +265,28 @@ def test_a_run_has_one_version_and_the_best_is_the_best_of_comparable_ones(
     assert client.get_model_version("infogan-toy", "2").run_id == second
 
 
+def test_the_pages_of_a_model_say_what_it_is_and_was_found(uri: str, saved_model: Path) -> None:
+    client, tracker = MlflowClient(uri), open_run(uri, None, "toy", "run", None)
+    assert tracker.run_id is not None
+    tracker.log_params({"model.codes": "c1 categorical 3", "model.noise": "uniform 4"})
+    name = "infogan-pages"
+    tracker.log_model(candidate(saved_model, name=name, words="error 20.0%"))
+    tracker.log_metrics({"eval/error_one_to_one": 0.2, "error": 0.2})
+
+    assert client.get_model_version(name, "1").description == "error 20.0%"
+    assert f"--model models:/{name}/latest" in client.get_registered_model(name).description
+    (output,) = client.get_run(tracker.run_id).outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": name, "version": "1"}]
+    assert model.params == {"model.codes": "c1 categorical 3"}
+    assert [(each.key, each.value) for each in model.metrics] == [("eval/error_one_to_one", 0.2)]
+    points = client.get_metric_history(tracker.run_id, "eval/error_one_to_one")
+    assert [point.value for point in points] == [0.2]
+    # Evaluated again, it has its new words.
+    tracker.log_model(candidate(saved_model, name=name, words="error 10.0%"))
+    assert client.get_model_version(name, "1").description == "error 10.0%"
+
+
 def test_a_registry_that_fails_is_told_and_stops_nothing(
     uri: str,
     saved_model: Path,
@@ -292,7 +316,8 @@ def test_only_a_run_that_trained_the_model_has_it(monkeypatch: pytest.MonkeyPatc
     hooks = Tracking()
     hooks._settings = {"model": "infogan-{dataset}", "best": True}
     values = {
-        "toy.record": {"mlflow_run_id": "the run"},
+        "toy.record": {"mlflow_run_id": "the run", "alarms": {}},
+        "toy.seed_metrics": Rows((), []),
         "toy.categories": {},
         "toy.card": {"splits": {"test": {"sha256": "abc"}}},
     }
@@ -308,7 +333,7 @@ def test_only_a_run_that_trained_the_model_has_it(monkeypatch: pytest.MonkeyPatc
         tracker = One()
         tracker.run_id = run_id
         monkeypatch.setattr(tracking, "_current", tracker)
-        hooks.after_dataset_saved("toy.metrics", {"error_one_to_one": 0.1})
+        hooks.after_dataset_saved("toy.metrics", {"nmi": 0.1})
     (one,) = given
     assert one.name == "infogan-toy"
     assert one.competes

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +19,7 @@ from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from infogan import tracking
+from infogan import browsing, tracking
 from infogan.datasets.values import Rows
 from infogan.errors import UserError
 from infogan.files import atomic
@@ -187,9 +187,9 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
         click.echo(f"  {sentence}")
     click.echo(f"Report:  {report}")
     click.echo(f"Figures: {report.parent / 'figures'}{os.sep}*.png")
-    click.echo(
-        f"MLflow:  run {run_id} (see it with `make ui`)" if run_id else "MLflow:  not tracked"
-    )
+    own = os.environ.get(URI_VARIABLE)
+    page = f"at {own}" if own else f"`make ui`, then http://127.0.0.1:5000/#/runs/{run_id}"
+    click.echo(f"MLflow:  run {run_id}, {page}" if run_id else "MLflow:  not tracked")
 
 
 # Produced datasets that a run keeps as artifacts.
@@ -218,6 +218,7 @@ class Tracking:
         self._project = Path()
         self._environment = ""
         self._catalog: CatalogProtocol | None = None
+        self._run_params: dict[str, Any] = {}
         self._trains: set[str] = set()
         self._left: dict[str, set[str]] = {}  # nodes that have not run yet, by dataset
         self._trackers: dict[str, tracking.Tracker] = {}  # by dataset, once opened
@@ -231,7 +232,9 @@ class Tracking:
         self._environment = context.env or "base"
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Nothing is opened before the first node that is worth it."""
         # Whether a run is continued is seen at the training, whatever else could come first.
         self._trains = {_dataset(node) for node in pipeline.nodes if "training" in node.tags}
@@ -239,6 +242,7 @@ class Tracking:
         for node in pipeline.nodes:
             self._left.setdefault(_dataset(node), set()).add(node.name)
         self._catalog = catalog
+        self._run_params = run_params
         self._trackers = {}
         tracking.activate(tracking.Tracker())
 
@@ -273,8 +277,9 @@ class Tracking:
         kind = dataset_name.rpartition(".")[2]
         tracker = tracking.current()
         if kind == "metrics":
-            tracker.log_metrics({f"eval/{name}": value for name, value in data.items()})
-            self._log_model(dataset_name.rpartition(".")[0], data)
+            self._log_model(dataset_name.rpartition(".")[0], data)  # the numbers are the model's
+            tracker.log_metrics(browsing.final_numbers(data))
+            self._describe(dataset_name.rpartition(".")[0], data)
         if kind == "seed_metrics" and len(data.rows) > 1:
             _log_seeds(tracker, data)
         if kind == "record":
@@ -316,37 +321,73 @@ class Tracking:
             uri = f"sqlite:///{self._project / 'mlflow.db'}"
             artifacts = (self._project / "mlartifacts").as_uri()
         experiment = self._settings["experiment"].format(dataset=dataset)
-        name = f"{dataset} {self._environment} seed {_seed(inputs)}"
+        training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
+        name = browsing.run_name(dataset, self._environment, training)
         tracker = tracking.open_run(uri, artifacts, experiment, name, resume)
         self._trackers[dataset] = tracker
         tracking.activate(tracker)
         if sidecar and tracker.run_id:
             with atomic(sidecar) as temporary:
                 temporary.write_text(json.dumps({"run_id": tracker.run_id}))
-        card = catalog.load(f"{dataset}.card") if catalog.exists(f"{dataset}.card") else {}
+        if not tracker.run_id:
+            return
         commit, _, dirty = tracking.commit().partition("+")
         if tracker.run_id == resume and not sidecar:
             # The commit of a run is that of its training; what is added later may be of another.
             tracker.set_tags({f"git_commit_{stage}": commit for stage in node.tags})
             return
-        tracker.set_tags(
-            {
-                "dataset": dataset,
-                "environment": self._environment,
-                "git_commit": commit,
-                "git_dirty": str(bool(dirty)).lower(),
-                "mlflow.source.name": f"kedro run --pipelines={dataset}",
-                "mlflow.source.git.commit": commit,
-                **(_data_tags(dataset, card) if card else {}),
-            }
+        card = catalog.load(f"{dataset}.card") if catalog.exists(f"{dataset}.card") else {}
+        self._introduce(dataset, catalog, card, {"git_commit": commit, "git_dirty": bool(dirty)})
+        _logger.info(
+            "%s: MLflow run %s (%s)",
+            _data_name(dataset, card),
+            tracker.run_id,
+            "resumed" if tracker.run_id == resume else "new",
         )
-        if tracker.run_id:
-            _logger.info(
-                "%s: MLflow run %s (%s)",
-                _data_name(dataset, card),
-                tracker.run_id,
-                "resumed" if tracker.run_id == resume else "new",
-            )
+
+    def _introduce(
+        self, dataset: str, catalog: CatalogProtocol, card: dict[str, Any], code: dict[str, Any]
+    ) -> None:
+        """What is known of a run before it has a result."""
+        tracker = tracking.current()
+        model = Model.model_validate(catalog.load(f"params:{dataset}.model"))
+        training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
+        reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
+        report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
+        tags = {
+            "dataset": dataset,
+            "environment": self._environment,
+            **{name: str(value).lower() for name, value in code.items()},
+            "report": os.path.relpath(report, self._project),
+            browsing.SOURCE: browsing.command(self._run_params),
+            "mlflow.source.git.commit": code["git_commit"],
+            **self._changes(dataset),
+            **(_data_tags(dataset, card) if card else {}),
+        }
+        tracker.set_tags({tracking.NOTE: browsing.describe({**tracker.tags(), **tags}), **tags})
+        tracker.set_experiment_tags(browsing.experiment_tags(reporting.title, model, training))
+        if card:
+            tracker.log_data(_data_name(dataset, card), card)
+
+    def _changes(self, dataset: str) -> dict[str, str]:
+        """What the command line says differently from the environment; what the run's name says
+        is left out.
+        """
+        own = (self._run_params.get("runtime_params") or {}).get(dataset, {})
+        given = browsing.changes(own)
+        named = "training.iterations", "training.seeds"
+        told = [f"{name}={value}" for name, value in given.items() if name not in named]
+        return {"changes": ", ".join(told)} if told else {}
+
+    def _describe(self, dataset: str, metrics: dict[str, float]) -> None:
+        """The result, in the descriptions of the run and of the runs of its seeds."""
+        tracker, catalog = tracking.current(), self._catalog
+        if not tracker.run_id or catalog is None:
+            return
+        alarms = list(catalog.load(f"{dataset}.record")["alarms"].values())
+        seeds = list(_numbers(catalog.load(f"{dataset}.seed_metrics")))
+        note = browsing.describe(tracker.tags(), metrics, seeds, alarms)
+        tracker.set_tags({tracking.NOTE: note})
 
     def _log_model(self, dataset: str, metrics: dict[str, float]) -> None:
         """The model that was evaluated, to the run that trained it."""
@@ -356,6 +397,7 @@ class Tracking:
         if catalog.load(f"{dataset}.record")["mlflow_run_id"] != tracker.run_id:
             return
         card = catalog.load(f"{dataset}.card")
+        own = {name: value for name, value in metrics.items() if not name.startswith("mean.")}
         tracker.log_model(
             Candidate(
                 name=self._settings["model"].format(dataset=dataset),
@@ -365,6 +407,7 @@ class Tracking:
                 metrics=metrics,
                 test_sha256=card["splits"]["test"]["sha256"],
                 competes=self._settings["best"] and "partial" not in card,
+                words=f"{tracker.tags().get('mlflow.runName')}: {browsing.sentence(own)}",
             )
         )
 
@@ -379,15 +422,20 @@ class Tracking:
 
 def _log_seeds(tracker: tracking.Tracker, table: Rows) -> None:
     """Final numbers of each seed to the run that trained it."""
-    for row in table.rows:
-        numbers = {
-            f"eval/{name}": value
-            for name, value in zip(table.columns, row, strict=True)
-            if value is not None
-        }
-        child = tracker.child(f"seed {row[0]:.0f}")
-        child.log_metrics(numbers)
+    for numbers in _numbers(table):
+        child = tracker.child(f"seed {numbers['seed']:.0f}")
+        child.log_metrics(browsing.final_numbers(numbers))
+        tags = child.tags()
+        alarms = [words for name, words in tags.items() if name.startswith("alarm.")]
+        child.set_tags({tracking.NOTE: browsing.describe(tags, numbers, alarms=alarms)})
         child.end("FINISHED")
+
+
+def _numbers(table: Rows) -> Iterator[dict[str, float]]:
+    """The rows of a table by the names of its columns, without what is missing."""
+    for row in table.rows:
+        pairs = zip(table.columns, row, strict=True)
+        yield {name: value for name, value in pairs if value is not None}
 
 
 def _dataset(node: Node) -> str:
@@ -427,10 +475,3 @@ def _interrupted_run(sidecar: Path) -> str | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return run_id if continues else None
-
-
-def _seed(inputs: dict[str, Any]) -> str:
-    seeds: Iterable[str] = (
-        ", ".join(map(str, v.seeds)) for v in inputs.values() if isinstance(v, Training)
-    )
-    return next(iter(seeds), "?")

@@ -35,6 +35,8 @@ REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors"
 MAX_IMAGES = 1000  # a call; load_model(…, model_config={"max_images": …}) changes it
 BEST = "best"  # MLflow keeps "latest" itself: models:/NAME/latest
 
+_PARAMETERS = ("model.codes", "training.iterations", "training.seeds")  # on the model's page
+_VERSIONS = "mlflow.modelVersions"  # of a logged model
 _SCORE, _SCORE_OF, _TEST = "score", "score_of", "test_sha256"  # tags of a version
 
 
@@ -49,6 +51,7 @@ class Candidate:
     metrics: Mapping[str, float]
     test_sha256: str  # of the images it was evaluated on
     competes: bool  # for best: not where the networks are tiny or the data a part
+    words: str = ""  # what a person shall read beside its version
 
 
 def score(metrics: Mapping[str, float]) -> tuple[str, float] | None:
@@ -81,6 +84,7 @@ def publish(client: "MlflowClient", run_id: str, candidate: Candidate) -> str:
     """
     found = client.search_model_versions(f"name='{candidate.name}' and run_id='{run_id}'")
     number = str(found[0].version) if found else _register(client, run_id, candidate)
+    client.update_model_version(candidate.name, number, candidate.words)
     what = score(candidate.metrics) if candidate.competes else None
     if what:
         tags = {_SCORE_OF: what[0], _SCORE: repr(what[1]), _TEST: candidate.test_sha256}
@@ -108,7 +112,11 @@ def _register(client: "MlflowClient", run_id: str, candidate: Candidate) -> str:
 
     run = client.get_run(run_id)
     logged = client.create_logged_model(
-        run.info.experiment_id, "infogan", source_run_id=run_id, model_type="infogan"
+        run.info.experiment_id,
+        "infogan",
+        source_run_id=run_id,
+        model_type="infogan",
+        params={name: run.data.params[name] for name in _PARAMETERS if name in run.data.params},
     )
     with TemporaryDirectory() as folder:
         path = Path(folder, "model")
@@ -117,16 +125,27 @@ def _register(client: "MlflowClient", run_id: str, candidate: Candidate) -> str:
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     try:
-        client.create_registered_model(
-            candidate.name, description=f"InfoGAN on {candidate.dataset}: encode and generate."
-        )
+        client.create_registered_model(candidate.name, description=_about(candidate))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     registered = client.create_model_version(
         candidate.name, logged.artifact_location, run_id=run_id, model_id=logged.model_id
     )
+    # So that the pages of the model itself know of it.
+    version = {"name": candidate.name, "version": str(registered.version)}
+    client.set_logged_model_tags(logged.model_id, {_VERSIONS: json.dumps([version])})
     return str(registered.version)
+
+
+def _about(candidate: Candidate) -> str:
+    model = f"models:/{candidate.name}/latest"
+    return (
+        f"InfoGAN on {candidate.dataset}: reads codes in images, and makes images of codes.\n\n"
+        f"* `infogan generate --model {model} --count 5 --out grid.png`\n"
+        f"* `infogan encode --model {model} IMAGE … --out codes.csv`\n\n"
+        f"`models:/{candidate.name}@{BEST}` is the best one by score_of on the same images."
+    )
 
 
 def save(path: Path, candidate: Candidate, **identity: str) -> None:

@@ -23,6 +23,10 @@ def seeded(make_project: Callable[..., Project]) -> Project:
     return project
 
 
+def note(run: Run) -> str:
+    return str(run.data.tags["mlflow.note.content"])
+
+
 def runs(project: Project) -> tuple[MlflowClient, list[Run]]:
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     experiments = [each.experiment_id for each in client.search_experiments()]
@@ -55,8 +59,20 @@ def test_each_seed_gives_what_it_gives_alone(
 
 def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
     client, (parent, *children) = runs(seeded)
-    assert [child.data.tags["part"] for child in children] == ["seed 4", "seed 1"]
-    for child in children:
+    assert parent.info.run_name == "digits smoke 2 seeds, 30 it"
+    assert [child.info.run_name for child in children] == [
+        f"seed {seed} of digits smoke 2 seeds, 30 it" for seed in (4, 1)
+    ]
+    trained = {
+        name: value
+        for name, value in parent.data.params.items()
+        if name.startswith(("model.", "training."))
+    }
+    for seed, child in zip((4, 1), children, strict=True):
+        assert child.data.params == {**trained, "training.seeds": str(seed)}
+        assert child.data.tags["dataset"] == "digits"
+        assert child.inputs.dataset_inputs == parent.inputs.dataset_inputs
+        assert f"| c1&emsp; | {child.data.metrics['eval/lower_bound.c1']:.3f}" in note(child)
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.info.status == "FINISHED"
         points = client.get_metric_history(child.info.run_id, "curves/loss_d")
@@ -65,9 +81,12 @@ def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
         assert steps[-1] == 30
         assert "eval/error_one_to_one" in child.data.metrics
     error = [child.data.metrics["eval/error_one_to_one"] for child in children]
-    assert parent.data.metrics["eval/mean.error_one_to_one"] == pytest.approx(np.mean(error))
-    assert parent.data.metrics["eval/best.error_one_to_one"] == pytest.approx(min(error))
-    assert parent.data.metrics["eval/worst.error_one_to_one"] == pytest.approx(max(error))
+    for name, value in {"mean": np.mean(error), "best": min(error), "worst": max(error)}.items():
+        assert parent.data.metrics[f"seeds/error_one_to_one.{name}"] == pytest.approx(value)
+    assert parent.data.metrics["error"] == pytest.approx(np.mean(error), abs=1e-4)
+    for seed, each in zip((4, 1), children, strict=True):
+        numbers = [f"{each.data.metrics[name]:.3f}" for name in ("L_I_ratio", "error")]
+        assert f"| {'&emsp; | '.join([str(seed), *numbers])} |" in note(parent)
     assert parent.data.params["training.seeds"] == "4, 1"
 
 
