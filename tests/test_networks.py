@@ -319,6 +319,90 @@ def test_initialising_draws_every_weight_anew(networks: Networks) -> None:
         assert torch.equal(value, before[name]) == name.endswith("bias")
 
 
+# --- Spectral norm -------------------------------------------------------------------------------
+
+NORMED = {
+    "generator": ["fc 2x2x8 sn bn relu", "upconv 6 s2 sn bn relu", "upconv 1 s2 sn sigmoid"],
+    "trunk": ["conv 6 s2 sn lrelu", "conv 8 s1 sn lrelu", "fc 9 sn lrelu"],
+}
+
+
+@pytest.fixture
+def normed(make_model: Callable[..., Model]) -> Networks:
+    return build(make_model(**NORMED), (1, 8, 8), seed=5)
+
+
+def norms(networks: Networks) -> list[float]:
+    """The largest singular value of what each layer with spectral norm computes with."""
+    found = []
+    for module in networks.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and hasattr(
+            module, "parametrizations"
+        ):
+            out = 1 if isinstance(module, nn.ConvTranspose2d) else 0
+            matrix = module.weight.detach().transpose(0, out).flatten(1)
+            found.append(torch.linalg.svdvals(matrix)[0].item())
+    return found
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_new_layer_with_spectral_norm_has_norm_1(normed: Networks, mode: str) -> None:
+    found = norms(normed.train(mode == "train"))
+    assert found == pytest.approx([1] * 6, abs=0.1)
+
+
+def test_passes_in_train_mode_keep_the_norm_at_1(normed: Networks, model: Model) -> None:
+    with torch.no_grad():
+        for name, value in normed.named_parameters():
+            if name.endswith("original"):
+                value.copy_(5 * torch.randn_like(value))
+    assert norms(normed.eval()) != pytest.approx([1] * 6, rel=0.1)
+    normed.train()
+    for _ in range(100):
+        normed.discriminator(normed.generator(torch.rand(2, model.latent_size)))
+    assert norms(normed.eval()) == pytest.approx([1] * 6, rel=1e-3)
+
+
+def test_a_saved_model_with_spectral_norm_rebuilds_itself(
+    make_model: Callable[..., Model], normed: Networks
+) -> None:
+    model = make_model(**NORMED)
+    latents = torch.rand(5, model.latent_size)
+    normed.discriminator(normed.generator(latents))  # statistics and vectors other than the first
+    card = {"model": model.model_dump(mode="json"), "image_shape": [1, 8, 8]}
+    _, rebuilt = rebuild(card, to_arrays(normed))
+    images = normed.eval().generator(latents)
+    assert torch.equal(rebuilt.generator(latents), images)
+    for mine, expected in zip(
+        rebuilt.discriminator(images), normed.discriminator(images), strict=True
+    ):
+        assert torch.equal(mine, expected)
+
+
+def test_the_same_seed_gives_the_same_weights_with_spectral_norm(
+    make_model: Callable[..., Model],
+) -> None:
+    found = []
+    for outside in (1, 2):
+        torch.manual_seed(outside)
+        before = torch.get_rng_state()
+        found.append(to_arrays(build(make_model(**NORMED), (1, 8, 8), seed=5)))
+        assert torch.equal(torch.get_rng_state(), before)
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name], err_msg=name)
+
+
+def test_spectral_norm_starts_from_the_same_weights(
+    make_model: Callable[..., Model], normed: Networks
+) -> None:
+    plain = [line.replace(" sn", "") for line in NORMED["trunk"]]
+    model = make_model(generator=[n.replace(" sn", "") for n in NORMED["generator"]], trunk=plain)
+    expected = dict(build(model, (1, 8, 8), seed=5).named_parameters())
+    for name, value in normed.named_parameters():
+        plain_name = name.replace("parametrizations.weight.original", "weight")
+        assert torch.equal(value, expected[plain_name]), name
+
+
 # --- Pixels --------------------------------------------------------------------------------------
 
 RANGES = [(0.0, 1.0), (-1.0, 1.0)]

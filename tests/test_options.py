@@ -34,6 +34,15 @@ from infogan.options import (
 )
 
 ROOT = Path(__file__).parents[1]
+CONSISTENCY = {
+    "codes": ["c1"],
+    "weight": "0 to 1 until 100",
+    "balance": 2.0,
+    "rotation": 0.2,
+    "scale": "0.3 to 0.1 from 50 until 200",
+    "shear": 0.1,
+    "shift": 0.1,
+}
 DATA = {"shape": [1, 8, 8], "transforms": [], "train": "all[0:20]", "test": "all[20:28]"}
 
 
@@ -67,6 +76,25 @@ def test_a_block_survives_its_own_dump(model: Model, training: Training) -> None
     assert Training.model_validate(training.model_dump(mode="json")) == training
 
 
+def test_a_block_with_every_extension_survives_its_own_dump(
+    make_training: Callable[..., Training],
+) -> None:
+    training = make_training(
+        consistency=CONSISTENCY, lr_d="1e-3 to 0 until 9", instance_noise="0.1 to 0 until 9"
+    )
+    dumped = training.model_dump(mode="json")
+    assert dumped["consistency"]["scale"] == "0.3 to 0.1 from 50 until 200"
+    assert Training.model_validate(dumped) == training
+
+
+def test_no_extension_is_on_unless_it_is_asked_for(training: Training) -> None:
+    assert training.consistency is None
+    assert training.instance_noise == 0
+    assert training.steps_g == 1
+    assert training.average_g is None
+    assert not training.joint_batch_norm
+
+
 def test_a_block_cannot_be_changed(training: Training) -> None:
     with pytest.raises(ValueError, match="frozen"):
         training.lr_d = 1  # type: ignore[misc]
@@ -82,6 +110,9 @@ LAYERS = [
     "conv 64 s1 bn tanh",
     "upconv 64 s2 bn relu",
     "upconv 1 s1 sigmoid",
+    "fc 7x9x128 sn bn relu",
+    "conv 64 s2 sn lrelu",
+    "upconv 64 s2 sn",
 ]
 
 
@@ -95,6 +126,7 @@ def test_a_layer_line_means_what_the_paper_prints() -> None:
     assert Layer.parse("fc 7x9x128 bn relu") == Layer("fc", (128, 7, 9), 1, True, "relu")
     assert Layer.parse("conv 64 s2 lrelu") == Layer("conv", (64,), 2, False, "lrelu")
     assert Layer.parse("conv 64 lrelu") == Layer("conv", (64,), 1, False, "lrelu")
+    assert Layer.parse("conv 64 s2 sn") == Layer("conv", (64,), 2, False, None, spectral_norm=True)
 
 
 def test_layers_change_shapes_as_convolutions_do() -> None:
@@ -173,12 +205,21 @@ def refuses(block: type, content: dict[str, Any], *words: str) -> None:
         ({"resume": "always"}, ["training.resume is 'always'", "'auto' or 'never'"]),
         ({"precision": "float16"}, ["training.precision is 'float16'"]),
         ({"batch_size": 1}, ["training.batch_size is 1", "greater than or equal to 2"]),
-        ({"lr_d": -2e-4}, ["training.lr_d is -0.0002", "greater than 0"]),
-        ({"lr_d": 0}, ["training.lr_d", "greater than 0"]),
-        ({"lr_g": math.nan}, ["training.lr_g is nan", "finite number"]),
-        ({"lr_g": math.inf}, ["training.lr_g is inf", "finite number"]),
-        ({"lr_g": "fast"}, ["training.lr_g is 'fast'", "valid number"]),
-        ({"lambda_continuous": -1}, ["training.lambda_continuous is -1", "greater than or eq"]),
+        ({"lr_d": -2e-4}, ["training.lr_d: -0.0002 is not a number of 0 or more"]),
+        ({"lr_d": 0}, ["training.lr_d: 0.0 is no learning rate: it must be more than 0."]),
+        ({"lr_d": "0 to 0 until 5"}, ["training.lr_d: 0 to 0 until 5 is no learning rate"]),
+        ({"lr_g": math.nan}, ["training.lr_g: nan is not a number of 0 or more"]),
+        ({"lr_g": math.inf}, ["training.lr_g: inf is not a number of 0 or more"]),
+        ({"lr_g": "fast"}, ["training.lr_g: 'fast' is not understood", "A to B until ITERATION"]),
+        (
+            {"lambda_continuous": -1},
+            ["training.lambda_continuous: -1 is not a number of 0 or more"],
+        ),
+        ({"instance_noise": -1}, ["training.instance_noise: -1 is not a number of 0 or more"]),
+        ({"steps_g": 0}, ["training.steps_g is 0", "greater than or equal to 1"]),
+        ({"average_g": 1}, ["training.average_g is 1", "less than 1"]),
+        ({"average_g": 0}, ["training.average_g is 0", "greater than 0"]),
+        ({"joint_batch_norm": 2}, ["training.joint_batch_norm is 2", "valid boolean"]),
         ({"betas": [0.5, 1.0]}, ["training.betas.1 is 1.0", "less than 1"]),
         ({"betas": [0.5]}, ["training.betas.1 is missing"]),
         ({"mi_trains_trunk": "maybe"}, ["training.mi_trains_trunk is 'maybe'", "valid boolean"]),
@@ -198,9 +239,58 @@ def test_a_missing_training_option_is_named(training_block: dict[str, Any], key:
     refuses(Training, rest, f"training.{key} is missing.")
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"codes": []}, ["training.consistency.codes is []", "at least 1"]),
+        ({"weight": -1}, ["training.consistency.weight: -1 is not a number of 0 or more"]),
+        ({"balance": -1}, ["training.consistency.balance is -1", "greater than or equal to 0"]),
+        ({"scale": 1}, ["training.consistency.scale: 1.0 would shrink an image to nothing"]),
+        (
+            {"scale": "0.1 to 1.5 until 9"},
+            ["training.consistency.scale: 0.1 to 1.5 until 9 would shrink", "less than 1"],
+        ),
+        ({"shfit": 1}, ["training.consistency.shfit is not a known key; did you mean shift?"]),
+    ],
+)
+def test_a_bad_consistency_is_named_with_what_would_be_right(
+    training_block: dict[str, Any], changes: dict[str, Any], words: list[str]
+) -> None:
+    refuses(Training, {**training_block, "consistency": {**CONSISTENCY, **changes}}, *words)
+
+
+@pytest.mark.parametrize("key", ["codes", "weight", "balance", "rotation", "shift"])
+def test_a_consistency_says_everything(training_block: dict[str, Any], key: str) -> None:
+    rest = {name: value for name, value in CONSISTENCY.items() if name != key}
+    told = f"training.consistency.{key} is missing."
+    refuses(Training, {**training_block, "consistency": rest}, told)
+
+
+@pytest.mark.parametrize("name", ["c2", "c9"])
+def test_consistency_of_a_code_without_categories_is_refused(
+    model: Model, make_training: Callable[..., Training], name: str
+) -> None:
+    data = Data.model_validate(DATA)
+    check_blocks(data, model, make_training(consistency=CONSISTENCY))
+    words = (
+        f"^training\\.consistency\\.codes names '{name}', but the categorical codes of the model "
+        "are c1\\.$"
+    )
+    with pytest.raises(UserError, match=words):
+        check_blocks(data, model, make_training(consistency={**CONSISTENCY, "codes": [name]}))
+
+
+def test_without_categories_there_is_no_consistency(
+    make_model: Callable[..., Model], make_training: Callable[..., Training]
+) -> None:
+    model = make_model(codes=["c1 uniform -1 1"])
+    with pytest.raises(UserError, match="the categorical codes of the model are none"):
+        check_blocks(Data.model_validate(DATA), model, make_training(consistency=CONSISTENCY))
+
+
 def test_all_mistakes_of_a_block_are_told_at_once(training_block: dict[str, Any]) -> None:
     changes = {"lr_d": -1, "seeds": "x", "speed": 3}
-    words = ["training.lr_d is -1", "training.seeds is 'x'", "training.speed is not a known key"]
+    words = ["training.lr_d: -1 is", "training.seeds is 'x'", "training.speed is not a known key"]
     refuses(Training, {**training_block, **changes}, *words)
 
 
@@ -209,7 +299,7 @@ def test_all_mistakes_of_a_block_are_told_at_once(training_block: dict[str, Any]
     [
         ("pool 4", ["unknown layer 'pool 4'", "a line starts with fc, conv or upconv"]),
         ("conv 8 s3", ["layer 'conv 8 s3': 's3' is not understood", "s1 or s2"]),
-        ("fc 8 s2", ["layer 'fc 8 s2': 's2' is not understood", "bn, then one of"]),
+        ("fc 8 s2", ["layer 'fc 8 s2': 's2' is not understood", "sn, bn, then one of"]),
         ("fc", ["layer 'fc' has no size", "number of units", "HxWxC"]),
         ("conv relu", ["layer 'conv relu' has no size", "number of units or channels"]),
         ("fc 0", ["layer 'fc 0' has no size"]),
@@ -444,6 +534,11 @@ OTHER: dict[str, Any] = {
     "devices": 2,
     "nodes": 2,
     "batch_norm": "replica",
+    "consistency": CONSISTENCY,
+    "instance_noise": 0.1,
+    "steps_g": 2,
+    "average_g": 0.99,
+    "joint_batch_norm": True,
 }
 MAY_CHANGE = {
     "seeds",  # each has checkpoints of its own
@@ -468,6 +563,43 @@ def test_a_training_stays_the_same_only_if_nothing_changes_its_numbers(
     assert changed != training
     same = fingerprint(model, changed, "data") == fingerprint(model, training, "data")
     assert same == (key in MAY_CHANGE)
+
+
+@pytest.mark.parametrize("key", ["lr_d", "lr_g", "lambda_categorical", "lambda_continuous"])
+def test_a_number_that_changes_makes_another_training(
+    model: Model, training: Training, make_training: Callable[..., Training], key: str
+) -> None:
+    start = getattr(training, key)
+    lines = [
+        f"{start} to 0.5 until 9",
+        f"{start} to 0.5 from 1 until 9",
+        f"{start} to 0.4 until 9",
+    ]
+    trainings = [training, *(make_training(**{key: line}) for line in lines)]
+    assert len({fingerprint(model, each, "data") for each in trainings}) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weight": 1.0},
+        {"balance": 1.0},
+        {"rotation": 0.3},
+        {"scale": 0.3},
+        {"shear": 0.3},
+        {"shift": 0.3},
+        {"generated": 0.3},
+    ],
+    ids=str,
+)
+def test_another_consistency_is_another_training(
+    model: Model, make_training: Callable[..., Training], changes: dict[str, Any]
+) -> None:
+    found = {
+        fingerprint(model, make_training(consistency={**CONSISTENCY, **more}), "data")
+        for more in ({}, changes)
+    }
+    assert len(found) == 2
 
 
 def test_with_batch_norm_of_its_own_the_number_of_processes_makes_another_training(
@@ -498,6 +630,7 @@ def test_with_batch_norm_of_its_own_the_number_of_processes_makes_another_traini
         {"trunk": ["conv 7 s2 lrelu"]},
         {"d_head": ["fc 3"]},
         {"q_head": []},
+        {"trunk": ["conv 6 s2 sn lrelu", "conv 8 s2 bn lrelu"]},
     ],
 )
 def test_another_model_is_another_training(
@@ -570,12 +703,20 @@ def test_a_bad_model_is_told_in_our_words_and_once(
 def test_a_bad_rate_is_shown_with_its_value(
     make_training: Callable[..., Training], key: str, value: object
 ) -> None:
-    with pytest.raises(UserError, match=f"^training\\.{key} is {value!r}: "):
+    with pytest.raises(UserError, match=rf"^training\.{key}: {value!r}(\.0)? is "):
         make_training(**{key: value})
 
 
 @pytest.mark.parametrize(
-    "line", ["conv 8 s2 s1", "conv 8 bn bn", "conv 8 bn s2", "conv 8 lrelu s2"]
+    "line",
+    [
+        "conv 8 s2 s1",
+        "conv 8 bn bn",
+        "conv 8 bn s2",
+        "conv 8 lrelu s2",
+        "conv 8 bn sn",
+        "fc 8 sn sn",
+    ],
 )
 def test_the_words_of_a_layer_stand_in_one_order(line: str) -> None:
     with pytest.raises(ValueError, match=rf"{line!r}.*not understood here"):

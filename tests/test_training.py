@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from infogan import checkpoint
 from infogan.batches import IN_MEMORY, Share, batches, resident
+from infogan.consistency import DRAWS, deform, inconsistency
 from infogan.devices import choose_device, configure
 from infogan.networks import to_pixels
 from infogan.options import Model, Training
@@ -28,6 +29,7 @@ from infogan.training import (
     information,
     one_iteration,
     regular_gan,
+    seen,
     start,
     train,
 )
@@ -227,7 +229,8 @@ def test_each_kind_of_code_has_its_lambda(
     game = infogan(model, make_training(lambda_categorical=2.0, lambda_continuous=0.5))
     assert game.weights == {"c1": 2.0, "c2": 0.5, "c3": 0.5}
     bounds = {"c1": torch.tensor(1.0), "c2": torch.tensor(10.0), "c3": torch.tensor(100.0)}
-    assert information(game, bounds).item() == 2 * 1 + 0.5 * 10 + 0.5 * 100
+    clock = torch.tensor(0.0)
+    assert information(game, bounds, clock).item() == 2 * 1 + 0.5 * 10 + 0.5 * 100
 
 
 # --- The numbers ---------------------------------------------------------------------------------
@@ -506,6 +509,323 @@ def test_a_named_device_is_chosen() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+# --- Extensions of the paper ---------------------------------------------------------------------
+
+CONSISTENCY: dict[str, Any] = {
+    "codes": ["c1"],
+    "weight": 1.0,
+    "balance": 2.0,
+    "rotation": 0.2,
+    "scale": 0.1,
+    "shear": 0.1,
+    "shift": 0.1,
+}
+# Everything at once, and all of it changing within the iterations that the tests make.
+EXTENDED: dict[str, Any] = {
+    "consistency": {
+        **CONSISTENCY,
+        "weight": "0 to 1 until 6",
+        "scale": "0.3 to 0.1 from 2 until 8",
+        "generated": 0.5,
+    },
+    "instance_noise": "0.1 to 0 until 7",
+    "lr_d": "2e-3 to 1e-3 until 8",
+    "lr_g": "1e-2 to 1e-3 from 3 until 12",
+    "lambda_categorical": "0 to 1 until 5",
+    "lambda_continuous": "0.1 to 0 until 9",
+    "steps_g": 2,
+    "average_g": 0.9,
+    "joint_batch_norm": True,
+}
+
+
+@pytest.fixture
+def normed(make_model: Callable[..., Model]) -> Model:
+    """With spectral norm in every network."""
+    return make_model(
+        generator=["fc 2x2x8 sn bn relu", "upconv 6 s2 sn bn relu", "upconv 1 s2 sigmoid"],
+        trunk=["conv 6 s2 sn lrelu", "conv 8 s2 sn bn lrelu"],
+        q_head=["fc 8 sn lrelu"],
+    )
+
+
+def at_iteration(model: Model, training: Training, iteration: int) -> State:
+    """A new state whose clock stands elsewhere."""
+    state = begin(model, training)
+    state.clock.fill_(iteration)
+    return state
+
+
+@pytest.mark.parametrize("changes", [{}, {"generated": 0.5}], ids=str)
+def test_consistency_reaches_trunk_and_q_but_neither_d_nor_g(
+    model: Model, make_training: Callable[..., Training], real: Tensor, changes: dict[str, Any]
+) -> None:
+    told = make_training(consistency={**CONSISTENCY, **changes})
+    untold = make_training(consistency={**CONSISTENCY, "weight": 0.0})
+    first = d_gradients(infogan, model, told, real)
+    second = d_gradients(infogan, model, untold, real)
+    assert same(first, second) == {name for name in first if name.startswith("d_head")}
+    found = []
+    for training in (told, untold, make_training()):
+        state = begin(model, training)
+        g_step(state, infogan(model, training), 8)
+        found.append(gradients(state.networks.generator))
+    assert same(found[0], found[1]) == same(found[0], found[2]) == set(found[0])
+
+
+def test_consistency_adds_a_column_and_its_weight_and_leaves_the_other_numbers(
+    model: Model, make_training: Callable[..., Training], real: Tensor, float64: None
+) -> None:
+    plain, training = make_training(), make_training(consistency={**CONSISTENCY, "weight": 0.7})
+    assert infogan(model, training).columns == [*infogan(model, plain).columns, "inconsistency"]
+    expected = d_q_step(begin(model, plain), infogan(model, plain), real.double())
+    found = d_q_step(begin(model, training), infogan(model, training), real.double())
+    torch.testing.assert_close(found[1:-1], expected[1:])
+    torch.testing.assert_close(found[0], expected[0] + 0.7 * found[-1])
+
+
+def test_the_regular_gan_knows_no_consistency(
+    model: Model, make_training: Callable[..., Training], images: np.ndarray
+) -> None:
+    plain, training = make_training(), make_training(consistency=CONSISTENCY)
+    game = regular_gan(model, training)
+    assert game.columns == regular_gan(model, plain).columns
+    expected = run(begin(model, plain), regular_gan(model, plain), images, 3)
+    assert run(begin(model, training), game, images, 3) == expected
+
+
+@pytest.mark.parametrize("generated", [0.0, 0.5])
+def test_consistency_is_that_of_deformed_copies(
+    model: Model,
+    make_training: Callable[..., Training],
+    real: Tensor,
+    float64: None,
+    generated: float,
+) -> None:
+    """Each batch with batch-norm statistics of its own; the first category is columns 0 to 2."""
+    training = make_training(consistency={**CONSISTENCY, "weight": 0.7, "generated": generated})
+    state, game, real = begin(model, training), infogan(model, training), real.double()
+    options = training.consistency
+    assert options is not None
+    networks, random = copy.deepcopy(state.networks), torch.Generator()
+    random.set_state(state.random.get_state())
+    latent = game.latent(8, random)
+    fake = networks.generator(latent)
+    deformed = [
+        deform(each, options, state.clock, torch.rand(8, DRAWS, generator=random))
+        for each in (real, fake)
+    ]
+    q = [networks.discriminator(each)[1] for each in (real, fake, *deformed)]
+    expected = inconsistency(q[0][:, :3], q[2][:, :3], 2.0)
+    told = game.space.lower_bounds(q[3], latent)["c1"]
+
+    numbers = d_q_step(state, game, real)
+    torch.testing.assert_close(numbers[-1], expected.detach())
+    plain = d_q_step(begin(model, make_training()), infogan(model, make_training()), real)
+    torch.testing.assert_close(numbers[0], plain[0] + 0.7 * expected - generated * told)
+
+
+@pytest.mark.parametrize("pixel_range", [(0.0, 1.0), (-1.0, 1.0)])
+def test_instance_noise_has_the_stated_deviation_in_both_steps(
+    model_block: dict[str, Any],
+    make_model: Callable[..., Model],
+    make_training: Callable[..., Training],
+    pixel_range: tuple[float, float],
+) -> None:
+    last = "sigmoid" if pixel_range[0] == 0 else "tanh"
+    generator = [*model_block["generator"][:-1], f"upconv 1 s2 {last}"]
+    model = make_model(generator=generator, pixel_range=list(pixel_range))
+    training = make_training(instance_noise="0.2 to 0 until 10")
+    state, game = at_iteration(model, training, 5), infogan(model, training)
+    real = torch.rand(500, 1, 8, 8)
+    seen_images: list[Tensor] = []
+    made: list[Tensor] = []
+    networks = state.networks
+    with (
+        networks.discriminator.trunk[0].register_forward_pre_hook(
+            lambda _, given: seen_images.append(given[0].detach())
+        ),
+        networks.generator.register_forward_hook(lambda *given: made.append(given[2].detach())),
+    ):
+        d_q_step(state, game, real)
+        g_step(state, game, 500)
+    images = torch.cat([real, made[0], made[1]])
+    noise = torch.cat([seen_images[0], seen_images[-1]]) - images
+    assert noise.std().item() == pytest.approx(0.1 * (pixel_range[1] - pixel_range[0]), rel=0.02)
+    assert noise.mean().abs() < 0.005
+    assert len(torch.unique(noise[:, 0, 0, 0])) > 1400  # each image has its own
+
+
+def test_without_instance_noise_images_are_seen_as_they_are(
+    model: Model, make_training: Callable[..., Training], real: Tensor
+) -> None:
+    training = make_training()
+    state = begin(model, training)
+    before = state.random.get_state()
+    assert seen(state, infogan(model, training), real) is real
+    assert torch.equal(state.random.get_state(), before)
+    training = make_training(instance_noise="0.2 to 0 until 10")
+    for iteration in (10, 11):
+        state = at_iteration(model, training, iteration)
+        assert torch.equal(seen(state, infogan(model, training), real), real)
+    assert not torch.equal(seen(begin(model, training), infogan(model, training), real), real)
+
+
+@pytest.mark.parametrize(
+    ("iteration", "rates"), [(0, (4e-4, 1e-3)), (5, (3e-4, 3e-3)), (10, (2e-4, 5e-3))]
+)
+def test_rates_follow_the_clock(
+    model: Model,
+    make_training: Callable[..., Training],
+    real: Tensor,
+    iteration: int,
+    rates: tuple[float, float],
+) -> None:
+    training = make_training(lr_d="4e-4 to 2e-4 until 10", lr_g="1e-3 to 5e-3 until 10")
+    state, game = at_iteration(model, training, iteration), infogan(model, training)
+    before = parameters(state.networks)
+    d_q_step(state, game, real)
+    g_step(state, game, 8)
+    # As above: Adam's first step is the rate.
+    for part, rate in zip(("discriminator", "generator"), rates, strict=True):
+        largest = max(
+            (value - before[name]).abs().max().item()
+            for name, value in parameters(state.networks).items()
+            if name.startswith(part)
+        )
+        assert largest == pytest.approx(rate, rel=1e-2)
+
+
+def test_a_rate_that_does_not_change_yet_is_that_rate(
+    model: Model, make_training: Callable[..., Training], real: Tensor
+) -> None:
+    found = []
+    for rate in (1e-3, "1e-3 to 0 from 50 until 60"):
+        training = make_training(lr_d=rate)
+        state = begin(model, training)
+        d_q_step(state, infogan(model, training), real)
+        found.append(parameters(state.networks.discriminator))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("iteration", "constant"), [(0, 0.0), (5, 0.5), (10, 1.0), (99, 1.0)])
+def test_lambdas_follow_the_clock_in_both_steps(
+    model: Model,
+    make_training: Callable[..., Training],
+    real: Tensor,
+    iteration: int,
+    constant: float,
+) -> None:
+    line = "0 to 1 until 10"
+    found = []
+    for weight in (line, constant):
+        training = make_training(lambda_categorical=weight, lambda_continuous=weight)
+        state = at_iteration(model, training, iteration)
+        loss_d, *_ = d_q_step(state, infogan(model, training), real)
+        loss_g = g_step(state, infogan(model, training), 8)
+        found.append((loss_d, loss_g, gradients(state.networks)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert same(found[0][2], found[1][2]) == set(found[0][2])
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_g_makes_its_steps_and_d_one(
+    model: Model, make_training: Callable[..., Training], images: np.ndarray, steps: int
+) -> None:
+    training = make_training(steps_g=steps)
+    state = begin(model, training)
+    given = latents(state, lambda: run(state, infogan(model, training), images, 2))
+    assert [len(latent) for latent in given] == [8] * 2 * (1 + steps)
+    assert len(torch.unique(torch.cat(given), dim=0)) == 16 * (1 + steps)
+    for optimizer, expected in ((state.optimizer_d, 2), (state.optimizer_g, 2 * steps)):
+        assert {values["step"].item() for values in optimizer.state.values()} == {expected}
+
+
+def test_the_average_of_g_is_kept_and_changes_nothing(
+    model: Model, make_training: Callable[..., Training], images: np.ndarray
+) -> None:
+    plain, averaged = make_training(), make_training(average_g=0.5)
+    first, second = begin(model, plain), begin(model, averaged)
+    assert first.evaluated is first.networks
+    assert second.evaluated.discriminator is second.networks.discriminator
+
+    average = {
+        name: value.double()
+        for name, value in copy.deepcopy(second.networks.generator.state_dict()).items()
+    }
+    steps = train(second, infogan(model, averaged), resident(images, CPU))
+    for i in range(12):
+        next(steps)
+        decay = min(0.5, (1 + i) / (10 + i))
+        for name, value in second.networks.generator.state_dict().items():
+            counts = name.endswith("num_batches_tracked")
+            average[name] = (
+                value.double() if counts else decay * average[name] + (1 - decay) * value.double()
+            )
+    for name, value in second.evaluated.generator.state_dict().items():
+        torch.testing.assert_close(value.double(), average[name], rtol=1e-5, atol=1e-6)
+    assert not any(p.requires_grad for p in second.evaluated.generator.parameters())
+
+    run(first, infogan(model, plain), images, 12)
+    for name, value in first.networks.state_dict().items():
+        assert torch.equal(value, second.networks.state_dict()[name])
+    moved = first.networks.generator.layers[-2].weight
+    assert not torch.allclose(second.evaluated.generator.layers[-2].weight, moved)
+
+
+def test_the_average_of_g_has_spectral_norm_of_its_own(
+    normed: Model, make_training: Callable[..., Training], images: np.ndarray
+) -> None:
+    training = make_training(average_g=0.9)
+    state = begin(normed, training)
+    run(state, infogan(normed, training), images, 30)
+    layer = state.evaluated.eval().generator.layers[0]
+    assert isinstance(layer, nn.Linear)
+    assert torch.linalg.svdvals(layer.weight)[0].item() == pytest.approx(1, abs=0.02)
+
+
+def test_joint_batch_norm_has_the_statistics_of_both_batches(
+    model: Model, make_training: Callable[..., Training], real: Tensor, float64: None
+) -> None:
+    training = make_training(joint_batch_norm=True)
+    state, game = begin(model, training), infogan(model, training)
+    other = copy.deepcopy(state.networks)
+    real = real.double()
+    (latent,) = latents(state, lambda: d_q_step(state, game, real))
+    other.discriminator.trunk(torch.cat([real, other.generator(latent)]))
+    for name, value in state.networks.discriminator.trunk.named_buffers():
+        torch.testing.assert_close(value, other.discriminator.trunk.get_buffer(name))
+    apart = begin(model, make_training())
+    d_q_step(apart, infogan(model, make_training()), real)
+    counts = [
+        each.discriminator.trunk.get_buffer("3.num_batches_tracked").item()
+        for each in (state.networks, apart.networks)
+    ]
+    assert counts == [1, 2]
+
+
+def test_an_extended_training_leaves_the_global_random_state_alone(
+    normed: Model, make_training: Callable[..., Training], images: np.ndarray
+) -> None:
+    training = make_training(**EXTENDED)
+    before = torch.get_rng_state()
+    run(begin(normed, training), infogan(normed, training), images, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_extended_training_runs_in_half_precision(
+    normed: Model, make_training: Callable[..., Training], images: np.ndarray
+) -> None:
+    training = make_training(**EXTENDED, precision="bfloat16")
+    game = infogan(normed, training)
+    (row,) = run(begin(normed, training), game, images, 1)
+    exact = make_training(**EXTENDED)
+    np.testing.assert_allclose(
+        row, run(begin(normed, exact), infogan(normed, exact), images, 1)[0], atol=0.1
+    )
+
+
 # --- Continuation --------------------------------------------------------------------------------
 
 
@@ -518,7 +838,8 @@ def everything(state: State) -> list[Tensor]:
         for values in optimizer["state"].values()
         for value in values.values()
     ]
-    return [*content["networks"].values(), *moments, content["random"]]
+    average = (content["average_g"] or {}).values()
+    return [*content["networks"].values(), *average, *moments, content["random"], state.clock]
 
 
 # 28 images are three batches of eight: 3 and 6 are epoch boundaries.
@@ -551,6 +872,33 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 
     assert found == rows
     assert second.iteration == whole.iteration == 9
+    for mine, expected in zip(everything(second), everything(whole), strict=True):
+        assert torch.equal(mine, expected)
+
+
+@pytest.mark.parametrize("interruption", [0, 1, 4, 6])
+@pytest.mark.parametrize("make_game", GAMES)
+def test_an_interrupted_extended_training_ends_as_an_uninterrupted_one(
+    normed: Model,
+    make_training: Callable[..., Training],
+    images: np.ndarray,
+    tmp_path: Path,
+    make_game: MakeGame,
+    interruption: int,
+) -> None:
+    training = make_training(**EXTENDED)
+    game = make_game(normed, training)
+    whole, first = begin(normed, training), begin(normed, training)
+    rows = run(whole, game, images, 9)
+    found = run(first, game, images, interruption)
+    checkpoint.save(tmp_path, "game", first.iteration, first.state_dict())
+
+    second = begin(normed, make_training(**EXTENDED, seeds=[7]))
+    content = checkpoint.load(tmp_path, "game", CPU)
+    assert content is not None
+    second.load_state_dict(content)
+    found += run(second, game, images, 9 - interruption)
+    assert found == rows
     for mine, expected in zip(everything(second), everything(whole), strict=True):
         assert torch.equal(mine, expected)
 
@@ -594,10 +942,19 @@ def test_real_and_generated_images_keep_batch_norm_statistics_apart(
 
 @pytest.mark.parametrize("before", [0, 5])
 @pytest.mark.parametrize("make_game", GAMES)
+@pytest.mark.parametrize("extended", [False, True])
 def test_a_recorded_iteration_is_an_iteration(
-    model: Model, training: Training, images: np.ndarray, make_game: MakeGame, before: int
+    model: Model,
+    normed: Model,
+    make_training: Callable[..., Training],
+    images: np.ndarray,
+    make_game: MakeGame,
+    before: int,
+    extended: bool,
 ) -> None:
     """All but the recording itself, which needs a GPU: here it is a call of the same function."""
+    model = normed if extended else model
+    training = make_training(**EXTENDED if extended else {})
     game = make_game(model, training)
     eager, replayed = begin(model, training), begin(model, training)
     run(eager, game, images, before)

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from infogan.batches import ALONE, Share
-from infogan.networks import Discriminator
+from infogan.networks import Discriminator, Judgement
 from infogan.training import State
 
 Value = TypeVar("Value")
@@ -72,9 +72,16 @@ def distribute(state: State, *, synchronised: bool) -> None:
     networks = state.networks
     if synchronised:
         synchronise(networks)
+    state.everybody = _everybody
     # Running statistics become those of the first process; only those of replicas differ.
     state.judge = DistributedDataParallel(_Judge(networks.discriminator))
     state.generate = DistributedDataParallel(networks.generator)
+
+
+def _everybody(rows: Tensor) -> Tensor:
+    """The rows of all processes: (n, k) -> (processes * n, k), differentiable."""
+    gathered: Tensor = _Gather.apply(rows)  # (n, processes, k)
+    return gathered.flatten(0, 1)
 
 
 class _Judge(nn.Module):
@@ -84,10 +91,8 @@ class _Judge(nn.Module):
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(
-        self, real: Tensor, fake: Tensor, informs_trunk: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self.discriminator.judge(real, fake, informs_trunk)
+    def forward(self, real: Tensor, fake: Tensor, *others: Tensor, **how: bool) -> Judgement:
+        return self.discriminator.judge(real, fake, *others, **how)
 
 
 # --- Batch norm ----------------------------------------------------------------------------------

@@ -6,12 +6,14 @@ published code, which decides where the paper's tables are silent.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from infogan.errors import UserError
 from infogan.options import KERNEL, Layer, Model, Shape, shapes
@@ -79,6 +81,10 @@ def _activation(name: str, leaky_slope: float) -> nn.Module:
     return modules[name]()
 
 
+def _normed(module: nn.Module, layer: Layer) -> nn.Module:
+    return spectral_norm(module) if layer.spectral_norm else module
+
+
 def _modules(layer: Layer, shape: Shape, leaky_slope: float) -> Iterable[nn.Module]:
     """The modules of one line, for inputs of the given shape."""
     output = layer.output_shape(shape)
@@ -86,7 +92,7 @@ def _modules(layer: Layer, shape: Shape, leaky_slope: float) -> Iterable[nn.Modu
         if len(shape) == 3:
             yield nn.Flatten()
         units = int(torch.Size(output).numel())
-        yield _Linear(int(torch.Size(shape).numel()), units)
+        yield _normed(_Linear(int(torch.Size(shape).numel()), units), layer)
         if layer.batch_norm:
             yield nn.BatchNorm1d(units)  # over the batch, per unit
         if len(output) == 3:
@@ -95,11 +101,11 @@ def _modules(layer: Layer, shape: Shape, leaky_slope: float) -> Iterable[nn.Modu
         channels = (shape[0], output[0])
         if layer.kind == "conv" and layer.stride == 1:
             yield nn.ZeroPad2d((1, 2, 1, 2))  # TensorFlow's "same"
-            yield nn.Conv2d(*channels, KERNEL, 1)
+            yield _normed(nn.Conv2d(*channels, KERNEL, 1), layer)
         elif layer.kind == "conv":
-            yield nn.Conv2d(*channels, KERNEL, 2, padding=1)
+            yield _normed(nn.Conv2d(*channels, KERNEL, 2, padding=1), layer)
         else:
-            yield nn.ConvTranspose2d(*channels, KERNEL, layer.stride, padding=1)
+            yield _normed(nn.ConvTranspose2d(*channels, KERNEL, layer.stride, padding=1), layer)
             if layer.stride == 1:
                 yield _CropLast()
         if layer.batch_norm:
@@ -121,6 +127,19 @@ def _head(
 ) -> nn.Sequential:
     last = Layer("fc", (outputs,), 1, batch_norm=False, activation=None)
     return _stack([*layers, last], shape, leaky_slope)
+
+
+class Judgement(NamedTuple):
+    """What D and Q say of real, generated and further images: of each, the outputs that are used.
+
+    n images of each; q units of Q's output.
+    """
+
+    real_logit: Tensor  # (n,), of D
+    fake_logit: Tensor  # (n,)
+    of_fake: Tensor  # (n, q), of Q
+    of_real: Tensor | None  # (n, q), of Q; None unless there are further images
+    of_others: tuple[Tensor, ...]  # (n, q) each, of Q
 
 
 def _apart(stack: nn.Sequential, batches: Sequence[Tensor]) -> list[Tensor]:
@@ -161,8 +180,13 @@ class Discriminator(nn.Module):
         self.d_head = _head(model.d_head, features, 1, model.leaky_slope)
         self.q_head = _head(model.q_head, features, model.q_outputs, model.leaky_slope)
 
-    def features(self, *batches: Tensor) -> list[Tensor]:
-        """The trunk's features of batches of images, each with its own batch-norm statistics."""
+    def features(self, *batches: Tensor, joint: bool = False) -> list[Tensor]:
+        """The trunk's features of batches of images, each with its own batch-norm statistics.
+
+        ``joint``: with those of all images together.
+        """
+        if joint:
+            return list(torch.split(self.trunk(torch.cat(batches)), [len(b) for b in batches]))
         return _apart(self.trunk, batches)
 
     def d_logit(self, features: Tensor) -> Tensor:
@@ -176,18 +200,25 @@ class Discriminator(nn.Module):
         return outputs
 
     def judge(
-        self, real: Tensor, fake: Tensor, informs_trunk: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of D of real and of generated images, and Q's outputs for the generated ones.
+        self,
+        real: Tensor,
+        fake: Tensor,
+        *others: Tensor,
+        informs_trunk: bool = True,
+        joint: bool = False,
+    ) -> Judgement:
+        """D of real and of generated images, Q of generated and, if there are any, of others.
 
-        Unless it informs the trunk, what is learned from Q's outputs ends at the Q head.
+        Unless it informs the trunk, what is learned from Q's outputs for generated images ends at
+        the Q head. ``joint``: batch norm sees all images as one batch.
         """
-        of_real, features = self.features(real, fake)
-        real_logit, fake_logit = self.d_logit(of_real), self.d_logit(features)
-        return (
-            real_logit,
-            fake_logit,
-            self.q_outputs(features if informs_trunk else features.detach()),
+        of_real, of_fake, *of_others = self.features(real, fake, *others, joint=joint)
+        return Judgement(
+            self.d_logit(of_real),
+            self.d_logit(of_fake),
+            self.q_outputs(of_fake if informs_trunk else of_fake.detach()),
+            self.q_outputs(of_real) if others else None,
+            tuple(self.q_outputs(each) for each in of_others),
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,20 +257,41 @@ def initialise(networks: nn.Module, generator: torch.Generator) -> None:
     """
     for module in networks.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.trunc_normal_(module.weight, 0.0, 0.02, -0.04, 0.04, generator=generator)
+            nn.init.trunc_normal_(_weight(module), 0.0, 0.02, -0.04, 0.04, generator=generator)
         elif isinstance(module, nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+            nn.init.normal_(_weight(module), 0.0, 0.02, generator=generator)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02, generator=generator)
         else:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    settle(networks, steps=15)  # as many as torch takes for the weights that are no more
+
+
+def settle(networks: nn.Module, steps: int = 1) -> None:
+    """Let spectral norm look for its largest singular values again: steps of power iteration.
+
+    A forward pass in train mode takes one by itself; in eval mode what was found before is used.
+    """
+    for module in networks.modules():
+        if is_parametrized(module, "weight"):
+            for _ in range(steps):
+                module.get_submodule("parametrizations.weight")()
+
+
+def _weight(module: nn.Module) -> Tensor:
+    """What is learned: with spectral norm, the weight before it is normalised."""
+    if is_parametrized(module, "weight"):
+        return module.get_parameter("parametrizations.weight.original")
+    return module.get_parameter("weight")
 
 
 def build(model: Model, image_shape: Shape, seed: int) -> Networks:
     """New networks on the CPU; the same seed gives the same weights on every device."""
-    networks = Networks(model, image_shape)
+    with torch.random.fork_rng(devices=[]):  # spectral norm begins with random vectors of its own
+        torch.manual_seed(seed)
+        networks = Networks(model, image_shape)
     initialise(networks, torch.Generator().manual_seed(seed))
     return networks
 

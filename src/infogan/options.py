@@ -34,6 +34,7 @@ from pydantic import (
 )
 
 from infogan.errors import UserError
+from infogan.schedules import Amount, largest, parse_amount, write_amount
 
 Shape = tuple[int, ...]  # (units,) or (C, H, W)
 
@@ -60,6 +61,7 @@ class Layer:
     stride: int
     batch_norm: bool
     activation: str | None
+    spectral_norm: bool = False  # not in the paper
 
     @classmethod
     def parse(cls, line: object) -> Self:
@@ -81,27 +83,30 @@ class Layer:
             raise ValueError(f"layer {line!r}: only fc has a size HxWxC, {kind} has channels")
         size = (numbers[2], numbers[0], numbers[1]) if len(numbers) == 3 else (numbers[0],)
 
-        # The words stand in one order: stride, bn, activation.
-        stride, batch_norm, activation = 1, False, None
+        # The words stand in one order: stride, sn, bn, activation.
+        stride, spectral_norm, batch_norm, activation = 1, False, False, None
         rest = words[1:]
         if rest and rest[0] in ("s1", "s2") and kind != "fc":
             stride = int(rest.pop(0)[1:])
+        if rest and rest[0] == "sn":
+            spectral_norm = bool(rest.pop(0))
         if rest and rest[0] == "bn":
             batch_norm = bool(rest.pop(0))
         if rest and rest[0] in ACTIVATIONS:
             activation = rest.pop(0)
         if rest:
-            known = "bn, then one of " + ", ".join(ACTIVATIONS)
+            known = "sn, bn, then one of " + ", ".join(ACTIVATIONS)
             raise ValueError(
                 f"layer {line!r}: {rest[0]!r} is not understood here; after the size come "
                 + (known if kind == "fc" else f"s1 or s2, {known}")
             )
-        return cls(kind, size, stride, batch_norm, activation)  # type: ignore[arg-type]
+        return cls(kind, size, stride, batch_norm, activation, spectral_norm)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         size = "x".join(str(n) for n in (*self.size[1:], self.size[0]))
         words = [self.kind, size]
         words += [f"s{self.stride}"] if self.kind != "fc" else []
+        words += ["sn"] if self.spectral_norm else []
         words += ["bn"] if self.batch_norm else []
         words += [self.activation] if self.activation else []
         return " ".join(words)
@@ -413,6 +418,8 @@ Natural = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Rate = Annotated[float, Field(gt=0, strict=True)]
 Weight = Annotated[float, Field(ge=0, strict=True)]
+# A number of 0 or more, or one that changes on the way: '0.1 to 0 until 2000'.
+Changing = Annotated[Amount, PlainValidator(parse_amount), PlainSerializer(write_amount)]
 
 
 class SourceFile(Options):
@@ -569,6 +576,29 @@ class Model(Block):
             before = after if name == "trunk" else before  # both heads stand on the trunk
 
 
+class Consistency(Options):
+    """An extension of the paper: categories of real images survive a deformation.
+
+    Each image is deformed by amounts that are uniform between minus and plus what stands here.
+    """
+
+    codes: Annotated[tuple[str, ...], Field(min_length=1)]  # categorical ones
+    weight: Changing
+    balance: Weight  # of the entropy that keeps all categories in use
+    rotation: Changing  # radians
+    scale: Changing  # share of the size, of width and height each
+    shear: Changing  # share of the width, from the middle to an edge
+    shift: Changing  # share of the width and of the height
+    generated: Weight = 0.0  # of the same codes' L_I on deformed generated images
+
+    @field_validator("scale")
+    @classmethod
+    def _does_not_turn_inside_out(cls, scale: Amount) -> Amount:
+        if largest(scale) >= 1:
+            raise ValueError(f"{scale} would shrink an image to nothing: it must be less than 1")
+        return scale
+
+
 class Training(Block):
     """The game of section 1: two steps an iteration, with Adam; and how it is carried out."""
 
@@ -577,15 +607,21 @@ class Training(Block):
     iterations: Positive
     baseline_iterations: Natural  # of the regular GAN; 0: there is none
     batch_size: Annotated[int, Field(ge=2, strict=True)]
-    lr_d: Rate  # trunk, D head and Q head
-    lr_g: Rate
+    lr_d: Changing  # trunk, D head and Q head
+    lr_g: Changing
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
-    lambda_categorical: Weight
-    lambda_continuous: Weight
+    lambda_categorical: Changing
+    lambda_continuous: Changing
     mi_trains_trunk: bool  # does the information term of the D/Q step reach the shared trunk?
     baseline: Literal["joint", "head"]  # does it in the regular GAN of Figure 1?
     evaluate_every: Positive  # iterations between estimates of L_I on fresh codes
     evaluation_samples: Positive
+    # Not in the paper. What is absent does not happen.
+    consistency: Consistency | None = None
+    instance_noise: Changing = 0.0  # on what D and Q see: its deviation, in units of pixel_range
+    steps_g: Positive = 1  # G steps an iteration
+    average_g: Annotated[float, Field(gt=0, lt=1)] | None = None  # of G's weights: its decay
+    joint_batch_norm: bool = False  # statistics over real and generated images together
     log_every: Positive  # iterations between two looks at the numbers (a device synchronisation)
     checkpoint_every: Positive
     resume: Literal["auto", "never"] = "auto"  # from a checkpoint of the same training
@@ -601,6 +637,13 @@ class Training(Block):
     def processes(self) -> int:
         """Among how many each batch is divided."""
         return self.devices * self.nodes
+
+    @field_validator("lr_d", "lr_g")
+    @classmethod
+    def _learns(cls, rate: Amount) -> Amount:
+        if not largest(rate) > 0:
+            raise ValueError(f"{rate} is no learning rate: it must be more than 0")
+        return rate
 
     @field_validator("seeds")
     @classmethod
@@ -682,7 +725,7 @@ class Reporting(Block):
                 )
 
 
-_INNER = (SourceFile, FaceScene, ChairScene, Claim)
+_INNER = (SourceFile, FaceScene, ChairScene, Claim, Consistency)
 
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
@@ -702,6 +745,13 @@ def check_blocks(data: Data, model: Model, training: Training) -> None:
             f"training.batch_size is {training.batch_size}, but data.train is '{data.train}', "
             f"only {data.train.count} images; a batch cannot be larger than the data."
         )
+    categorical = [code.name for code in model.codes if isinstance(code, CategoricalPrior)]
+    for name in training.consistency.codes if training.consistency else ():
+        if name not in categorical:
+            raise UserError(
+                f"training.consistency.codes names {name!r}, but the categorical codes of the "
+                f"model are {', '.join(categorical) or 'none'}."
+            )
     share, rest = divmod(training.batch_size, training.processes)
     if rest or share < 2:
         raise UserError(
@@ -726,7 +776,16 @@ _RESUMABLE = {
     "nodes",
 }
 # Code that decides what the next iteration gives.
-_TRAINS = ("batches", "codes", "distributed", "networks", "seeds", "training")
+_TRAINS = (
+    "batches",
+    "codes",
+    "consistency",
+    "distributed",
+    "networks",
+    "schedules",
+    "seeds",
+    "training",
+)
 
 
 def fingerprint(model: Model, training: Training, data_sha256: str) -> str:

@@ -9,8 +9,12 @@ One iteration is two updates (published code; paper, sections 5 and 6, Appendix 
 
 Real and generated images pass D apart, each with its own batch-norm statistics. Only generated
 images enter L_I. The regular GAN of Figure 1 differs in one thing: L_I is missing from loss_G.
+
+Extensions of the paper, each absent unless the options ask for it: the consistency term, noise on
+the images, rates and lambdas that change, several G steps an iteration, an average of G's weights.
 """
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,8 +27,10 @@ from torch.nn.functional import softplus
 
 from infogan.batches import ALONE, Share, batches
 from infogan.codes import LatentSpace
-from infogan.networks import Networks, build, to_pixels
-from infogan.options import CategoricalPrior, Model, Shape, Training
+from infogan.consistency import DRAWS, deform, inconsistency
+from infogan.networks import Judgement, Networks, build, settle, to_pixels
+from infogan.options import CategoricalPrior, Consistency, Model, Shape, Training
+from infogan.schedules import Amount, Schedule, at
 from infogan.seeds import INITIALISATION, LATENT, derive_seed
 
 
@@ -44,7 +50,7 @@ class Game:
         return self.share.of(self.space.sample(count * self.share.processes, random))
 
     @property
-    def weights(self) -> dict[str, float]:
+    def weights(self) -> dict[str, Amount]:
         """Lambda of each code."""
         options = self.training
         return {
@@ -53,6 +59,11 @@ class Game:
             else options.lambda_continuous
             for name, code in self.space.codes.items()
         }
+
+    @property
+    def consistency(self) -> Consistency | None:
+        """What real images must be consistent under; nothing in the regular GAN."""
+        return self.training.consistency if self.informs_generator else None
 
     @property
     def told_entropies(self) -> dict[str, float]:
@@ -67,7 +78,8 @@ class Game:
     def columns(self) -> list[str]:
         """Names of the numbers in a row."""
         bounds = [f"lower_bound.{name}" for name in self.space.codes]
-        return ["loss_d", "loss_g", "d_real", "d_fake", *bounds]
+        own = ["inconsistency"] if self.consistency else []
+        return ["loss_d", "loss_g", "d_real", "d_fake", *bounds, *own]
 
 
 def infogan(model: Model, training: Training, share: Share = ALONE) -> Game:
@@ -91,7 +103,8 @@ class State:
     """What changes while a model trains; together with the options, all a continuation needs.
 
     Networks learn through ``judge``, which is ``Discriminator.judge``, and ``generate``, which is
-    the generator; several processes wrap both, so that gradients are averaged.
+    the generator; several processes wrap both, so that gradients are averaged. ``evaluated`` are
+    the networks to be judged and kept: the same ones, or with the average of G's weights.
     """
 
     networks: Networks
@@ -99,13 +112,18 @@ class State:
     optimizer_g: torch.optim.Optimizer
     random: torch.Generator
     iteration: int
-    judge: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor, Tensor]]
+    clock: Tensor  # the iteration, where the networks are
+    evaluated: Networks
+    judge: Callable[..., Judgement]
     generate: Callable[[Tensor], Tensor]
+    everybody: Callable[[Tensor], Tensor] = lambda rows: rows  # the rows of all processes
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as plain values and tensors."""
+        averaged = self.evaluated is not self.networks
         return {
             "networks": self.networks.state_dict(),
+            "average_g": self.evaluated.generator.state_dict() if averaged else None,
             "optimizer_d": self.optimizer_d.state_dict(),
             "optimizer_g": self.optimizer_g.state_dict(),
             "random": self.random.get_state(),
@@ -119,6 +137,9 @@ class State:
         self.optimizer_g.load_state_dict(state["optimizer_g"])
         self.random.set_state(state["random"].cpu())
         self.iteration = state["iteration"]
+        self.clock.fill_(self.iteration)
+        if state["average_g"] is not None:
+            self.evaluated.generator.load_state_dict(state["average_g"])
 
 
 def start(model: Model, training: Training, image_shape: Shape, device: torch.device) -> State:
@@ -128,50 +149,131 @@ def start(model: Model, training: Training, image_shape: Shape, device: torch.de
     networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks.train()
 
-    def adam(module: nn.Module, lr: float) -> torch.optim.Adam:
+    def adam(module: nn.Module, lr: Amount) -> torch.optim.Adam:
         return torch.optim.Adam(
             module.parameters(),
-            lr=lr,
+            # A rate that changes is a tensor, so that a recorded iteration sees the change.
+            lr=torch.tensor(lr.start, device=device) if isinstance(lr, Schedule) else lr,
             betas=training.betas,
             fused=True,
             capturable=device.type == "cuda",  # may become part of a recorded iteration
         )
 
+    evaluated = networks
+    if training.average_g is not None:
+        evaluated = copy.copy(networks)  # D and Q are the same ones
+        evaluated._modules = dict(networks._modules)
+        evaluated.generator = copy.deepcopy(networks.generator).requires_grad_(False)
     return State(
         networks,
         adam(networks.discriminator, training.lr_d),
         adam(networks.generator, training.lr_g),
         torch.Generator(device).manual_seed(derive_seed(training.seed, LATENT)),
         iteration=0,
+        clock=torch.zeros((), device=device),
+        evaluated=evaluated,
         judge=networks.discriminator.judge,
         generate=networks.generator,
     )
 
 
-def information(game: Game, bounds: dict[str, Tensor]) -> Tensor:
+def information(game: Game, bounds: dict[str, Tensor], clock: Tensor) -> Tensor:
     """sum_i lambda_i L_I(c_i): summed over codes, each a mean over the batch."""
     weights = game.weights
-    return torch.stack([weights[name] * bound for name, bound in bounds.items()]).sum()
+    return torch.stack([at(weights[name], clock) * bound for name, bound in bounds.items()]).sum()
+
+
+def seen(state: State, game: Game, images: Tensor) -> Tensor:
+    """What D and Q see of images: with instance noise (Sonderby et al. 2017), if there is any."""
+    deviation = game.training.instance_noise
+    if deviation == 0:
+        return images
+    low, high = game.pixel_range
+    noise = torch.randn(
+        (len(images) * game.share.processes, *images.shape[1:]),
+        generator=state.random,
+        device=images.device,
+    )
+    return images + game.share.of(noise) * (at(deviation, state.clock) * (high - low))
+
+
+def _deformed(state: State, game: Game, options: Consistency, images: Tensor) -> Tensor:
+    draws = torch.rand(
+        len(images) * game.share.processes,
+        DRAWS,
+        generator=state.random,
+        device=images.device,
+    )
+    return deform(images, options, state.clock, game.share.of(draws))
 
 
 def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
     """Update trunk, D head and Q head; G stays. Gives loss_d, d_real, d_fake and L_I per code.
 
-    All numbers are those of the minibatch before the update.
+    All numbers are those of the minibatch before the update. The last one, with the consistency
+    term, is its value, a mean over its codes.
     """
+    options, clock = game.consistency, state.clock
     latent = game.latent(len(real), state.random)
     with torch.no_grad():
         fake = state.networks.generator(latent)
+    images = [real, fake]
+    if options:
+        images.append(_deformed(state, game, options, real))
+        if options.generated:
+            images.append(_deformed(state, game, options, fake))
 
-    real_logit, fake_logit, outputs = state.judge(real, fake, game.informs_trunk)
-    bounds = game.space.lower_bounds(outputs, latent)
+    judgement = state.judge(
+        *(seen(state, game, each) for each in images),
+        informs_trunk=game.informs_trunk,
+        joint=game.training.joint_batch_norm,
+    )
+    real_logit, fake_logit = judgement.real_logit, judgement.fake_logit
+    bounds = game.space.lower_bounds(judgement.of_fake, latent)
     # -log D(x) = softplus(-logit), -log(1 - D(x)) = softplus(logit): no epsilon needed
-    loss = softplus(-real_logit).mean() + softplus(fake_logit).mean() - information(game, bounds)
+    loss = (
+        softplus(-real_logit).mean()
+        + softplus(fake_logit).mean()
+        - information(game, bounds, clock)
+    )
+    numbers = [real_logit.sigmoid().mean(), fake_logit.sigmoid().mean(), *bounds.values()]
+    if options:
+        disagreement = _disagreement(state, game, options, judgement)
+        loss = loss + at(options.weight, clock) * disagreement
+        if options.generated:
+            again = game.space.lower_bounds(judgement.of_others[1], latent)
+            told = torch.stack([again[name] for name in options.codes]).sum()
+            loss = loss - options.generated * told
+        numbers.append(disagreement)
 
     state.optimizer_d.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    _set_rate(state.optimizer_d, game.training.lr_d, clock)
     state.optimizer_d.step()
-    return [loss, real_logit.sigmoid().mean(), fake_logit.sigmoid().mean(), *bounds.values()]
+    return [loss, *numbers]
+
+
+def _disagreement(state: State, game: Game, options: Consistency, judgement: Judgement) -> Tensor:
+    assert judgement.of_real is not None
+    places = dict(game.space.q_columns())
+    everybody = state.everybody(judgement.of_real)
+    return torch.stack(
+        [
+            inconsistency(
+                judgement.of_real[:, places[name]],
+                judgement.of_others[0][:, places[name]],
+                options.balance,
+                everybody[:, places[name]],
+            )
+            for name in options.codes
+        ]
+    ).mean()
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: Amount, clock: Tensor) -> None:
+    if isinstance(rate, Schedule):
+        for group in optimizer.param_groups:
+            group["lr"].copy_(rate.at(clock))
 
 
 def g_step(state: State, game: Game, count: int) -> Tensor:
@@ -179,17 +281,34 @@ def g_step(state: State, game: Game, count: int) -> Tensor:
     discriminator = state.networks.discriminator
     latent = game.latent(count, state.random)
     discriminator.requires_grad_(False)  # gradients pass through, none are kept
-    features = discriminator.trunk(state.generate(latent))
+    features = discriminator.trunk(seen(state, game, state.generate(latent)))
     loss = softplus(-discriminator.d_logit(features)).mean()
     if game.informs_generator:
         bounds = game.space.lower_bounds(discriminator.q_outputs(features), latent)
-        loss = loss - information(game, bounds)
+        loss = loss - information(game, bounds, state.clock)
 
     state.optimizer_g.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    _set_rate(state.optimizer_g, game.training.lr_g, state.clock)
     state.optimizer_g.step()
     discriminator.requires_grad_(True)
     return loss
+
+
+@torch.no_grad()
+def _average(state: State, decay: float) -> None:
+    """Move the average of G's weights and batch-norm statistics; the rest is taken over.
+
+    It begins quickly, as TensorFlow's ExponentialMovingAverage does, to forget the first weights.
+    """
+    share = 1 - ((1 + state.clock) / (10 + state.clock)).clamp(max=decay)
+    present = state.networks.generator.state_dict()
+    for name, value in state.evaluated.generator.state_dict().items():
+        if value.is_floating_point() and not name.endswith(("._u", "._v")):
+            value.lerp_(present[name], share)
+        else:
+            value.copy_(present[name])
+    settle(state.evaluated.generator)  # spectral norm is that of the averaged weights
 
 
 def one_iteration(state: State, game: Game, batch: Tensor) -> Tensor:
@@ -197,7 +316,11 @@ def one_iteration(state: State, game: Game, batch: Tensor) -> Tensor:
     half = game.training.precision == "bfloat16"
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=half):
         loss_d, *others = d_q_step(state, game, to_pixels(batch, game.pixel_range))
-        loss_g = g_step(state, game, len(batch))
+        for _ in range(game.training.steps_g):
+            loss_g = g_step(state, game, len(batch))
+    if game.training.average_g is not None:
+        _average(state, game.training.average_g)
+    state.clock.add_(1)
     return torch.stack([loss_d, loss_g, *others]).detach()
 
 
@@ -255,6 +378,10 @@ class Recorded:
 def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
     """Every tensor that an iteration changes."""
     yield from state.networks.state_dict().items()
+    yield "clock", state.clock
+    if state.evaluated is not state.networks:
+        for name, value in state.evaluated.generator.state_dict().items():
+            yield f"average.{name}", value
     for letter, optimizer in (("d", state.optimizer_d), ("g", state.optimizer_g)):
         for place, values in enumerate(optimizer.state.values()):
             for name, value in values.items():

@@ -144,7 +144,8 @@ def imported(module: str, seen: set[str]) -> set[str]:
                 name = candidate if file.exists() else inner
                 if name and name not in seen:
                     seen.add(name)
-                    imported(name, seen)
+                    if name != "options":  # of which the parameters are tracked, not the grammar
+                        imported(name, seen)
     return seen
 
 

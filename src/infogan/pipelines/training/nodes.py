@@ -358,7 +358,7 @@ class _Fit:
             **self._provenance,
         }
         rows = Rows(tuple(self._history.columns), self._history.rows)
-        return Weights(to_arrays(self._state.networks), card), rows, record
+        return Weights(to_arrays(self._state.evaluated), card), rows, record
 
 
 def _held_out(state: "State", game: "Game", pause: Callable[[], None]) -> list[float]:
@@ -372,7 +372,7 @@ def _held_out(state: "State", game: "Game", pause: Callable[[], None]) -> list[f
     random = torch.Generator(state.random.device)
     random.manual_seed(derive_seed(options.seed, HELD_OUT))
     bounds = fresh_lower_bounds(
-        state.networks, game.space, options.evaluation_samples, random, pause
+        state.evaluated, game.space, options.evaluation_samples, random, pause
     )
     return list(bounds.values())
 
@@ -410,13 +410,13 @@ def _diagnose(
     alarms.examine(
         state.iteration,
         contrast(
-            state.networks,
+            state.evaluated,
             game.space,
             game.pixel_range,
             torch.Generator(device).manual_seed(seed),
             pause,
         ),
-        unused_categories(state.networks, game.space, real, pause)
+        unused_categories(state.evaluated, game.space, real, pause)
         if game.informs_generator
         else {},
     )
