@@ -23,6 +23,16 @@ from infogan.launcher import NODE_RANK, RENDEZVOUS, launch
 from infogan.options import Model, Training
 
 ITERATIONS = 20
+CONSISTENCY = {
+    "codes": ["c1"],
+    "weight": 1.0,
+    "balance": 2.0,  # of an entropy that is that of everybody's mean, not a mean of entropies
+    "rotation": 0.2,
+    "scale": 0.1,
+    "shear": 0.1,
+    "shift": 0.1,
+    "generated": 0.5,
+}
 
 
 @pytest.fixture
@@ -38,6 +48,7 @@ def cases(
         "infogan": case("infogan"),
         "baseline": case("baseline", baseline="head"),
         "replica": case("infogan", batch_norm="replica"),
+        "extended": case("infogan", consistency=CONSISTENCY, instance_noise=0.1),
     }
 
 
@@ -47,7 +58,7 @@ def test_two_processes_give_the_curve_and_the_model_of_one(
     both = launch("curves", together.curves, (cases,), cases["infogan"][2])
 
     # In double precision even twenty iterations make little of rounding.
-    for label in ("infogan", "baseline"):
+    for label in ("infogan", "baseline", "extended"):
         expected, arrays = together.curve(Peers(), *cases[label])
         found, theirs = both[label]
         np.testing.assert_allclose(found, expected, rtol=1e-8, err_msg=label)

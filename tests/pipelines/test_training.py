@@ -18,6 +18,7 @@ from infogan import training as game
 from infogan.alarms import ADVICE
 from infogan.datasets.values import Arrays, Rows, Weights
 from infogan.errors import UserError
+from infogan.networks import to_arrays
 from infogan.options import Model, Training
 from infogan.pipelines.training.nodes import fit, fit_baseline
 
@@ -336,6 +337,53 @@ def test_nothing_depends_on_the_time_of_day(
     assert same(found, expected)
     assert again == rows
     assert 0 <= record["seconds"] < 60
+
+
+# --- Extensions of the paper ---------------------------------------------------------------------
+
+CONSISTENCY = {"codes": ["c1"], "weight": 1.0, "balance": 1.0, "rotation": 0.2}
+
+
+def test_the_average_of_g_is_what_is_estimated_and_saved(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining, images: np.ndarray
+) -> None:
+    training = make_training(average_g=0.9)
+    found, rows, *_ = fit(*data, tmp_path / "averaged", model, training)
+    last, plain, *_ = fit(*data, tmp_path / "plain", model, make_training())
+
+    cpu = torch.device("cpu")
+    state = game.start(model, training, (1, 8, 8), cpu)
+    steps = game.train(state, game.infogan(model, training), torch.from_numpy(images))
+    for _ in range(training.iterations):
+        next(steps)
+    expected = to_arrays(state.evaluated)
+    assert same(found, Weights(expected, {}))
+    for name, value in found.arrays.items():
+        if name.startswith("discriminator"):
+            np.testing.assert_array_equal(value, last.arrays[name])
+    assert not same(found, last)
+
+    # The game is the same; estimates on fresh codes are those of the average.
+    differ = {
+        rows.columns[column]
+        for mine, theirs in zip(rows.rows, plain.rows, strict=True)
+        for column in range(len(rows.columns))
+        if mine[column] != theirs[column] and not np.isnan([mine[column], theirs[column]]).all()
+    }
+    assert differ
+    assert all(name.startswith("held_out") for name in differ)
+
+
+def test_the_history_has_a_column_for_consistency(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    amounts = {"scale": 0.1, "shear": 0.1, "shift": 0.1}
+    training = make_training(consistency={**CONSISTENCY, **amounts})
+    _, rows, *_ = fit(*data, tmp_path / "told", model, training)
+    values = [row[rows.columns.index("inconsistency")] for row in rows.rows[1:]]
+    assert np.isfinite(values).all()
+    _, rows, *_ = fit_baseline(*data, tmp_path / "regular", model, training)
+    assert "inconsistency" not in rows.columns
 
 
 # --- Profile -------------------------------------------------------------------------------------
