@@ -84,24 +84,24 @@ def training_block() -> dict[str, Any]:
     return dict(TRAINING)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model() -> Callable[..., Model]:
     """The tiny model for 1x8x8 images, with the named keys changed."""
     return lambda **changes: Model.model_validate({**MODEL, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_training() -> Callable[..., Training]:
     """The tiny training, with the named keys changed."""
     return lambda **changes: Training.model_validate({**TRAINING, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def model(make_model: Callable[..., Model]) -> Model:
     return make_model()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def training(make_training: Callable[..., Training]) -> Training:
     return make_training()
 

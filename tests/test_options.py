@@ -12,6 +12,7 @@ import yaml
 from infogan.errors import UserError
 from infogan.options import (
     BLOCKS,
+    FURTHER_BLOCKS,
     CategoricalPrior,
     Data,
     Evaluation,
@@ -53,7 +54,8 @@ DATA = {"shape": [1, 8, 8], "transforms": [], "train": "all[0:20]", "test": "all
 def test_the_parameter_files_are_valid(name: str) -> None:
     path = ROOT / "conf" / "base" / f"parameters_{name}.yml"
     blocks = yaml.safe_load(path.read_text())[name]
-    assert list(blocks) == list(BLOCKS)
+    assert list(blocks) == [*BLOCKS, *FURTHER_BLOCKS]
+    FURTHER_BLOCKS["study"].model_validate(blocks["study"])
     read = {key: BLOCKS[key].model_validate(blocks[key]) for key in BLOCKS}
     check_blocks(read["data"], read["model"], read["training"])  # type: ignore[arg-type]
 

@@ -55,6 +55,46 @@ def _style() -> AbstractContextManager[None]:
     )
 
 
+# --- Studies ---------------------------------------------------------------------------------
+
+
+def study(runs: Sequence[Mapping[str, Any]], dpi: int) -> Figure:
+    """Error of every run over iterations and seconds, L_I beside it, and how errors spread.
+
+    Thin: a seed; bold: the median of a recipe. ``runs`` as the study keeps them.
+    """
+    recipes = list(dict.fromkeys(run["recipe"] for run in runs))
+    colours = {name: _CODES[place % len(_CODES)] for place, name in enumerate(recipes)}
+    with _style():
+        figure = Figure(figsize=(_WIDTH, 4.6), dpi=dpi, layout="constrained")
+        (by_iteration, by_second), (spread, bound) = figure.subplots(2, 2)
+        for axes, key in ((by_iteration, "iteration"), (by_second, "seconds")):
+            for name in recipes:
+                own = [run["observations"] for run in runs if run["recipe"] == name]
+                lines = [[100 * each["error_one_to_one"] for each in line] for line in own]
+                times = [[each[key] for each in line] for line in own]
+                for x, y in zip(times, lines, strict=True):
+                    axes.plot(x, y, color=colours[name], linewidth=0.5, alpha=0.5)
+                if len({len(line) for line in lines}) == 1:
+                    x, y = np.median(times, axis=0), np.median(lines, axis=0)
+                    axes.plot(x, y, color=colours[name], linewidth=1.5, label=name)
+            axes.set(xlabel=key, ylabel="one-to-one error, %", ylim=(0, None))
+        by_iteration.legend()
+        for place, name in enumerate(recipes):
+            own_runs = [run for run in runs if run["recipe"] == name]
+            errors = [100 * r["observations"][-1]["error_one_to_one"] for r in own_runs]
+            height = np.full(len(errors), -place)
+            spread.plot(errors, height, "o", color=colours[name], markersize=3, alpha=0.7)
+            spread.plot(np.median(errors), -place, "|", color="black", markersize=9)
+            bounds = [run["lower_bound"] for run in own_runs]
+            bound.plot(bounds, errors, "o", color=colours[name], markersize=3, alpha=0.7)
+        spread.set_yticks([-place for place in range(len(recipes))], recipes)
+        spread.set(xlabel="error at the end, % (bar: median)", xlim=(0, None))
+        spread.margins(y=0.3)
+        bound.set(xlabel="$L_I$ at the end, nats", ylabel="error at the end, %", ylim=(0, None))
+    return figure
+
+
 # --- Figure 1 ------------------------------------------------------------------------------------
 
 

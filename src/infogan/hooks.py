@@ -201,6 +201,9 @@ _ARTIFACTS = (
     "metrics",
     "figures",
     "report",
+    "study_runs",
+    "study_figures",
+    "study_page",
 )
 _SIDECAR = "mlflow_run.json"  # beside the checkpoints: which run they belong to
 
@@ -287,7 +290,7 @@ class Tracking:
             tracker.set_tags({"device": data["device"], **tags})
         if kind in _ARTIFACTS and tracker.run_id and self._catalog is not None:
             path = self._catalog.get(dataset_name).path  # type: ignore[union-attr]
-            if kind == "figures":
+            if kind in ("figures", "study_figures"):
                 for name in data:
                     tracker.log_artifact(path / f"{name}.png", "figures")
             else:
@@ -312,6 +315,9 @@ class Tracking:
             sidecar = inputs[f"{dataset}.checkpoints"] / _identity(dataset, inputs) / _SIDECAR
             if inputs[f"params:{dataset}.training"].resume == "auto":
                 resume = _interrupted_run(sidecar)
+        elif f"{dataset}.study" in inputs:  # one run, however often it is gone on with
+            sidecar = inputs[f"{dataset}.study"] / _SIDECAR
+            resume = _interrupted_run(sidecar)
         elif catalog.exists(f"{dataset}.record"):
             resume = catalog.load(f"{dataset}.record")["mlflow_run_id"]
 
@@ -323,6 +329,8 @@ class Tracking:
         experiment = self._settings["experiment"].format(dataset=dataset)
         training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
         name = browsing.run_name(dataset, self._environment, training)
+        if "study" in node.tags:
+            name = f"{dataset} {self._environment} study"
         tracker = tracking.open_run(uri, artifacts, experiment, name, resume)
         self._trackers[dataset] = tracker
         tracking.activate(tracker)

@@ -683,6 +683,33 @@ class Evaluation(Block):
         return limits
 
 
+class Recipe(Options):
+    """What a recipe changes in the parameters of model and training: keys and their values."""
+
+    model: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
+class Study(Block):
+    """Recipes times seeds, to be compared by their distributions."""
+
+    seeds: Annotated[tuple[Natural, ...], Field(min_length=1)]
+    seed: Natural  # of what judges: the classifier of generated images, small deformations
+    mapping_images: Positive  # of the training images, on which categories are matched to classes
+    stability_images: Positive  # of the test images, deformed a little
+    generated_images: Natural  # that a classifier judges; 0: none
+    common: Recipe = Recipe()  # before each recipe's own changes
+    recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
+
+    @field_validator("recipes")
+    @classmethod
+    def _names_are_files(cls, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+        for name in recipes:
+            if not re.fullmatch(r"[A-Za-z][\w-]*", name):
+                raise ValueError(f"{name!r} is no name of a recipe: use letters, digits, - and _")
+        return recipes
+
+
 class Claim(Options):
     """One row of the report's table: what the paper claims and which of our numbers answers."""
 
@@ -725,7 +752,7 @@ class Reporting(Block):
                 )
 
 
-_INNER = (SourceFile, FaceScene, ChairScene, Claim, Consistency)
+_INNER = (SourceFile, FaceScene, ChairScene, Claim, Consistency, Recipe)
 
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
@@ -735,6 +762,8 @@ BLOCKS: dict[str, type[Block]] = {
     "evaluation": Evaluation,
     "reporting": Reporting,
 }
+# A data set may have one, too.
+FURTHER_BLOCKS: dict[str, type[Block]] = {"study": Study}
 
 
 def check_blocks(data: Data, model: Model, training: Training) -> None:

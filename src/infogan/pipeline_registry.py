@@ -5,16 +5,21 @@ from kedro.pipeline import Pipeline
 from infogan.pipelines.evaluation.pipeline import create_pipeline as evaluation
 from infogan.pipelines.ingestion.pipeline import create_pipeline as ingestion
 from infogan.pipelines.reporting.pipeline import create_pipeline as reporting
+from infogan.pipelines.study.pipeline import create_pipeline as study
 from infogan.pipelines.training.pipeline import create_pipeline as training
 
 # The paper's five, a person's own images, and one that needs no download. What differs between
 # them stands in their parameters and readers.
 DATASETS = ("digits", "mnist", "svhn", "celeba", "faces", "chairs", "folder")
 DEFAULT = "digits"
+STUDIED = ("digits", "mnist")  # whose recipes are compared, by a pipeline of their own
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """``<dataset>``, ``<dataset>.<stage>``, and the default that needs no download."""
+    """Pipelines by name: each data set's, its stages' and studies', and the default.
+
+    ``<dataset>``, ``<dataset>.<stage>``, ``<dataset>.study``; the default needs no download.
+    """
     generic = {
         "ingestion": ingestion(),
         "training": training(baseline=True),
@@ -29,5 +34,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         }
         pipelines |= stages
         pipelines[dataset] = sum(stages.values(), Pipeline([]))
+    for dataset in STUDIED:
+        whole = Pipeline(study(), namespace=dataset, tags=["study"])
+        pipelines[f"{dataset}.study"] = pipelines[f"{dataset}.ingestion"] + whole
     pipelines["__default__"] = pipelines[DEFAULT]
     return pipelines

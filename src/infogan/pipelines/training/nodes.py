@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from infogan import tracking
 from infogan.datasets.values import Arrays, Rows, Weights
+from infogan.errors import UserError
 from infogan.options import Model, Training, fingerprint
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
@@ -63,6 +64,30 @@ def fit_baseline(
     """
     alone = training.alone(training.seed)
     return _fit("baseline", images, card, checkpoints, model, alone)
+
+
+def fit_observed(
+    images: Arrays,
+    card: dict[str, Any],
+    checkpoints: Path,
+    model: Model,
+    training: Training,
+    observe: "Callable[[State], dict[str, Any]]",
+) -> tuple[Weights, Rows, dict[str, Any]]:
+    """Train InfoGAN once, and look at its state whenever L_I is estimated.
+
+    What is seen is in the record, as ``observations``, an entry each, with iteration and seconds;
+    an interrupted training keeps it. The time of looking is not counted as training.
+    """
+    from infogan.distributed import Peers
+
+    if training.processes > 1:
+        raise UserError(
+            f"training.devices x training.nodes is {training.processes}, but a study trains each "
+            "model in one process: leave both at 1."
+        )
+    args = Peers(), "infogan", images["train"], card, checkpoints, model, training, observe
+    return _Fit(*args).run()
 
 
 Result = tuple[Weights, Rows, dict[str, Any]]
@@ -141,6 +166,7 @@ class _Fit:
         checkpoints: Path,
         model: Model,
         options: Training,
+        observe: "Callable[[State], dict[str, Any]] | None" = None,
     ) -> None:
         from infogan.alarms import Alarms
         from infogan.devices import choose_device, configure
@@ -172,6 +198,8 @@ class _Fit:
             distribute(self._state, synchronised=options.batch_norm == "synchronised")
         self._history = _History(name, game, self._alarms, peers)
         self._noted: Callable[[], bool] = lambda: False
+        self._observe = observe
+        self._observations: list[dict[str, Any]] = []
         self._anew = options.resume == "never"
         self._seconds = 0.0
         self._began = time.perf_counter()
@@ -209,6 +237,7 @@ class _Fit:
             self._alarms.raised.update(saved["alarms"])
             self._history.resume(saved["rows"])
             self._seconds = saved["seconds"]
+            self._observations = saved["observations"]
         for path in sorted(self._folder.parent.glob(f"*/{self._label}.*.pt")):
             if path.parent != self._folder:
                 _logger.info(
@@ -235,6 +264,7 @@ class _Fit:
             "rows": self._history.rows,
             "alarms": self._alarms.raised,
             "seconds": self._seconds + time.perf_counter() - self._began,
+            "observations": self._observations,
         }
         checkpoint.save(self._folder, self._label, self._state.iteration, content, anew=self._anew)
         self._anew = False
@@ -253,9 +283,24 @@ class _Fit:
         bounds = _held_out(self._state, self._game, self._pause)
         _diagnose(self._state, self._game, self._images, self._alarms, self._pause)
         self._history.evaluated(bounds)
+        if self._observe:
+            self._look(self._observe)
         tracking.current().log_image(
             self._name, self._state.iteration, lambda: _sheet(self._state, self._game)
         )
+
+    def _look(self, observe: "Callable[[State], dict[str, Any]]") -> None:
+        began = time.perf_counter()
+        seen = {
+            "iteration": self._state.iteration,
+            "seconds": round(self._seconds + began - self._began, 1),
+            **observe(self._state),
+        }
+        self._observations.append(seen)
+        numbers = {name: each for name, each in seen.items() if isinstance(each, float)}
+        row = self._state.iteration, *numbers.values()
+        tracking.current().log_row("observed", ("iteration", *numbers), row)
+        self._began += time.perf_counter() - began
 
     def _train(self) -> None:
         from tqdm import tqdm
@@ -348,7 +393,9 @@ class _Fit:
             "data_sha256": self._data_sha256,
         }
         on_gpu = self._device.type == "cuda"
+        observed = {"observations": self._observations} if self._observe else {}
         record = {
+            **observed,
             "iterations": self._state.iteration,
             "seconds": round(self._seconds + time.perf_counter() - self._began, 1),
             "device": self._place(torch.cuda.get_device_name(self._device) if on_gpu else "cpu"),
@@ -386,7 +433,7 @@ def _sheet(state: "State", game: "Game") -> "np.ndarray":
 
     random = torch.Generator(state.random.device)
     random.manual_seed(derive_seed(game.training.seed, SHEET))
-    return sheet(state.networks, game.space, game.pixel_range, random)
+    return sheet(state.evaluated, game.space, game.pixel_range, random)
 
 
 def _diagnose(

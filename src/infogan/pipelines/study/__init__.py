@@ -1,0 +1,1 @@
+"""The study stage: recipes times seeds."""

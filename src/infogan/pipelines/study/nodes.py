@@ -1,0 +1,293 @@
+"""Train every recipe with every seed, once; then compare what came of it."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infogan import tracking
+from infogan.datasets.values import Arrays
+from infogan.errors import UserError
+from infogan.files import atomic
+from infogan.options import Model, Reporting, Study, Training, fingerprint, flatten
+from infogan.pipelines.training.nodes import fit_observed
+
+if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
+    from infogan.networks import Networks
+
+_logger = logging.getLogger(__name__)
+
+_JUDGING = ("mapping_images", "stability_images", "generated_images")
+_STABILITY, _GENERATED, _CLASSIFIER, _QUALITY = range(20, 24)  # what the study's seed is for
+
+
+def run_study(
+    images: Arrays,
+    labels: Arrays,
+    card: dict[str, Any],
+    folder: Path,
+    model: Model,
+    training: Training,
+    study: Study,
+) -> dict[str, Any]:
+    """All runs of the study: those that ``folder`` does not have yet are trained.
+
+    A run that was interrupted goes on; one whose recipe, data or code have changed begins anew.
+    """
+    from infogan.study import applied
+
+    if not all(len(labels[split]) for split in ("train", "test")):
+        raise UserError("A study judges categories by labels, but the data set has none.")
+    plans = {}
+    for name, recipe in study.recipes.items():
+        common_model, common_training = applied(model, training, study.common)
+        plans[name] = applied(common_model, common_training, recipe)  # all are checked first
+    judge = _Judge(images, labels, study)
+    judged = study.model_dump(include={"seed", *_JUDGING})
+    runs = []
+    for seed in study.seeds:  # every recipe once, before any twice
+        for name, (its_model, its_training) in plans.items():
+            alone = its_training.alone(seed)
+            identity = fingerprint(its_model, alone, card["splits"]["train"]["sha256"])
+            path = folder / f"{name}.{seed}.json"
+            wanted = {"fingerprint": identity, "iterations": alone.iterations, "judged": judged}
+            run = _finished(path, wanted)
+            if run is None:
+                with tracking.child(
+                    f"{name}, seed {seed}",
+                    nested=True,
+                    params={
+                        "study.recipe": name,
+                        **flatten(its_model, "model"),
+                        **flatten(alone, "training"),
+                    },
+                ):
+                    run = {
+                        "recipe": name,
+                        "seed": seed,
+                        **wanted,
+                        **_train(judge, card, folder / "checkpoints", its_model, alone),
+                    }
+                    with atomic(path) as temporary:
+                        temporary.write_text(json.dumps(run))
+                    shutil.rmtree(folder / "checkpoints" / identity, ignore_errors=True)
+                _logger.info(
+                    "%s, seed %d: error %.1f %%",
+                    name,
+                    seed,
+                    100 * run["observations"][-1]["error_one_to_one"],
+                )
+            runs.append(run)
+    return {"runs": runs}
+
+
+def _finished(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The run that was done before, if it is this one."""
+    if not path.exists():
+        return None
+    run: dict[str, Any] = json.loads(path.read_text())
+    same = all(run.get(key) == value for key, value in wanted.items())
+    if not same:
+        _logger.warning(
+            "%s is of another recipe, data, code, length or judge; it is trained anew", path
+        )
+    return run if same else None
+
+
+def _train(
+    judge: "_Judge", card: dict[str, Any], checkpoints: Path, model: Model, training: Training
+) -> dict[str, Any]:
+    from infogan.networks import rebuild
+    from infogan.study import studied_code
+
+    weights, rows, record = fit_observed(
+        judge.images,
+        card,
+        checkpoints,
+        model,
+        training,
+        lambda state: judge.observe(state.evaluated, model),
+    )
+    _, networks = rebuild(weights.card, weights.arrays)
+    last = dict(zip(rows.columns, rows.rows[-1], strict=True))
+    numbers = judge.conclude(networks, model)
+    tracking.current().log_metrics(
+        {
+            **{
+                f"eval/{name}": value
+                for name, value in record["observations"][-1].items()
+                if isinstance(value, float)
+            },
+            "eval/stability": numbers["stability"],
+            **{f"generated/{name}": value for name, value in numbers["quality"].items()},
+        }
+    )
+    return {
+        **record,
+        "lower_bound": last[f"held_out.{studied_code(model)}"],
+        "precision": training.precision,
+        **numbers,
+    }
+
+
+class _Judge:
+    """What looks at the networks of every run with the same eyes."""
+
+    def __init__(self, images: Arrays, labels: Arrays, study: Study) -> None:
+        self.images = images
+        self._study = study
+        count = study.mapping_images
+        self._seen = {"train": images["train"][:count], "test": images["test"]}
+        self._labels = {
+            "train": np.asarray(labels["train"][:count]),
+            "test": np.asarray(labels["test"]),
+        }
+        self._classes = int(max(labels["train"].max(), labels["test"].max())) + 1
+        self._train_labels = np.asarray(labels["train"])
+        self._classifier: Any = None
+
+    def observe(self, networks: "Networks", model: Model) -> dict[str, Any]:
+        from infogan.codes import LatentSpace
+        from infogan.study import observe, studied_code
+
+        return observe(
+            networks,
+            LatentSpace(model),
+            studied_code(model),
+            model.pixel_range,
+            self._seen,
+            self._labels,
+            self._classes,
+        )
+
+    def conclude(self, networks: "Networks", model: Model) -> dict[str, Any]:
+        """What is looked at once, at the end."""
+        from infogan.choice import stability
+        from infogan.codes import LatentSpace
+        from infogan.seeds import derive_seed
+        from infogan.study import (
+            categories_of,
+            shapes_of_codes,
+            slightly_deformed,
+            studied_code,
+        )
+
+        space, code, pixels = LatentSpace(model), studied_code(model), model.pixel_range
+        test = self._seen["test"]
+        categories = categories_of(networks, space, code, pixels, test)
+        some = test[: self._study.stability_images]
+        seed = derive_seed(self._study.seed, _STABILITY)
+        moved = categories_of(networks, space, code, pixels, slightly_deformed(some, pixels, seed))
+        return {
+            "categories": categories.tolist(),
+            "stability": stability(categories[: len(some)], moved),
+            "continuous": shapes_of_codes(networks, space, pixels, test),
+            "quality": self._quality(networks, model),
+        }
+
+    def _quality(self, networks: "Networks", model: Model) -> dict[str, float]:
+        """Generated images in the eyes of a small classifier of the data set."""
+        from infogan.codes import LatentSpace
+        from infogan.quality import accuracy, generation_quality, look, purity, train_classifier
+        from infogan.seeds import derive_seed
+        from infogan.study import generated, studied_code
+
+        if not self._study.generated_images:
+            return {}
+        seed = self._study.seed
+        if self._classifier is None:
+            _logger.info("A small classifier is trained, to judge generated images")
+            classifier = train_classifier(
+                self.images["train"], self._train_labels, derive_seed(seed, _CLASSIFIER)
+            )
+            features, _ = look(classifier, self._seen["test"])
+            exact = accuracy(classifier, self._seen["test"], self._labels["test"])
+            self._classifier = classifier, features, exact
+        classifier, real, exact = self._classifier
+        made, meant = generated(
+            networks,
+            LatentSpace(model),
+            studied_code(model),
+            self._study.generated_images,
+            model.pixel_range,
+            derive_seed(seed, _GENERATED),
+        )
+        features, classes = look(classifier, made)
+        return {
+            "classifier_accuracy": exact,
+            **generation_quality(real, features, derive_seed(seed, _QUALITY)),
+            **purity(meant, classes),
+        }
+
+
+# --- What it says --------------------------------------------------------------------------------
+
+
+def draw_study(runs: dict[str, Any], reporting: Reporting) -> dict[str, Any]:
+    """Error over iterations and seconds, L_I beside it, and the distribution of the error."""
+    from infogan.figures import study
+
+    return {"study": study(runs["runs"], reporting.dpi)}
+
+
+def write_study(
+    runs: dict[str, Any], card: dict[str, Any], study: Study, reporting: Reporting
+) -> str:
+    """The page of the study, in Markdown: every number of it comes from the runs."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from infogan.study import choices, decided, faults
+
+    by_recipe: dict[str, list[dict[str, Any]]] = {}
+    for run in runs["runs"]:
+        by_recipe.setdefault(run["recipe"], []).append(run)
+    environment = Environment(
+        loader=PackageLoader("infogan", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # it is Markdown
+        keep_trailing_newline=True,
+    )
+    template = environment.get_template("study.md.j2")
+    return template.render(
+        title=reporting.title,
+        study=study,
+        card=card,
+        by_recipe=by_recipe,
+        summaries={name: _summary(each) for name, each in by_recipe.items()},
+        iterations=[each["iteration"] for each in runs["runs"][0]["observations"]][1:],
+        choices={name: choices(each) for name, each in by_recipe.items()},
+        faults=faults,
+        decided=decided,
+        changes={name: _changes(study, name) for name in by_recipe},
+    )
+
+
+def _changes(study: Study, name: str) -> str:
+    recipe = study.recipes[name]
+    return json.dumps({**recipe.model, **recipe.training}) if name in study.recipes else ""
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Errors over seeds at each observation, in percent; and means of other numbers."""
+    errors = np.array([[o["error_one_to_one"] for o in run["observations"]] for run in runs]) * 100
+    return {
+        "errors": errors,
+        "median": np.median(errors, axis=0),
+        "final": np.sort(errors[:, -1]),
+        "majority": np.median([run["observations"][-1]["error_majority"] for run in runs]) * 100,
+        "lower_bound": float(np.mean([run["lower_bound"] for run in runs])),
+        "information": float(np.mean([run["observations"][-1]["information"] for run in runs])),
+        "stability": float(np.mean([run["stability"] for run in runs])),
+        "seconds": float(np.mean([run["seconds"] for run in runs])),
+        "quality": _mean([run["quality"] for run in runs]),
+    }
+
+
+def _mean(tables: list[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([each[name] for each in tables])) for name in tables[0]}

@@ -1,0 +1,208 @@
+"""A study: recipes times seeds, and what becomes of the categories on the way.
+
+Labels are used to judge, never to train or to choose. N images, K categories.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from infogan.choice import Choice, centrality, compare
+from infogan.codes import Categorical, LatentSpace
+from infogan.consistency import DRAWS, deform
+from infogan.disentanglement import rank_correlation
+from infogan.errors import UserError
+from infogan.evaluation import (
+    category_probabilities,
+    contingency,
+    error_rate,
+    match_majority,
+    match_one_to_one,
+    read_codes,
+)
+from infogan.information import category_information
+from infogan.networks import Networks, evaluating, to_pixels, to_uint8
+from infogan.options import Consistency, Model, Recipe, Training
+
+# A category tells of a class if this share of the class's images is in it.
+_HELD = 0.2
+# The deformations that a run's stability is judged under, whatever it was trained with: small.
+_SMALL = Consistency(
+    codes=("c1",), weight=1.0, balance=1.0, rotation=0.15, scale=0.08, shear=0.1, shift=0.05
+)
+
+
+def applied(model: Model, training: Training, recipe: Recipe) -> tuple[Model, Training]:
+    """Model and training with a recipe's changes; UserError if they are not valid."""
+    changed = {**model.model_dump(mode="json"), **recipe.model}
+    trained = {**training.model_dump(mode="json"), **recipe.training}
+    return Model.model_validate(changed), Training.model_validate(trained)
+
+
+def observe(
+    networks: Networks,
+    space: LatentSpace,
+    code: str,
+    pixel_range: tuple[float, float],
+    images: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    classes: int,
+) -> dict[str, Any]:
+    """What a categorical code tells of real images now, with labels and without; in eval mode.
+
+    The matching of categories to classes is fitted on ``train`` and judged on ``test``.
+    """
+    with evaluating(networks):
+        read = {
+            split: category_probabilities(
+                networks.discriminator, space, each, pixel_range, batch_size=500
+            )[code]
+            for split, each in images.items()
+        }
+    categories = {split: each.argmax(dim=1).numpy() for split, each in read.items()}
+    shape = (read["test"].shape[1], classes)
+    fitted = contingency(categories["train"], labels["train"], shape)
+    test = categories["test"], labels["test"]
+    matched = match_one_to_one(fitted)
+    return {
+        "error_one_to_one": error_rate(matched, *test),
+        "error_majority": error_rate(match_majority(fitted), *test),
+        "information": category_information(read["test"]),
+        "class_of_category": matched.tolist(),
+        "test_table": contingency(*test, shape).tolist(),
+    }
+
+
+def categories_of(
+    networks: Networks,
+    space: LatentSpace,
+    code: str,
+    pixel_range: tuple[float, float],
+    images: np.ndarray,
+) -> np.ndarray:
+    """Likeliest category of uint8 images (N, C, H, W): -> (N,)."""
+    with evaluating(networks):
+        read = category_probabilities(
+            networks.discriminator, space, images, pixel_range, batch_size=500
+        )
+    return read[code].argmax(dim=1).numpy()
+
+
+def slightly_deformed(
+    images: np.ndarray, pixel_range: tuple[float, float], seed: int
+) -> np.ndarray:
+    """Copies of uint8 images, each turned, sheared, scaled and moved a little."""
+    random = torch.Generator().manual_seed(seed)
+    pixels = to_pixels(torch.from_numpy(images.copy()), pixel_range)
+    draws = torch.rand(len(pixels), DRAWS, generator=random)
+    return to_uint8(deform(pixels, _SMALL, torch.zeros(()), draws), pixel_range).numpy()
+
+
+def measured_shapes(images: np.ndarray) -> dict[str, np.ndarray]:
+    """Slant and width of what is bright, from second moments: uint8 (N, 1, H, W) -> (N,) each.
+
+    Slant is the columns that a stroke moves a row; width the deviation across it, in pixels.
+    """
+    weights = images.mean(axis=1, dtype=np.float64)
+    weights /= np.maximum(weights.sum(axis=(1, 2), keepdims=True), 1e-9)
+    y, x = np.mgrid[: images.shape[2], : images.shape[3]].astype(np.float64)
+    x = x - (weights * x).sum(axis=(1, 2))[:, None, None]
+    y = y - (weights * y).sum(axis=(1, 2))[:, None, None]
+    xx, yy, xy = ((weights * product).sum(axis=(1, 2)) for product in (x * x, y * y, x * y))
+    slant = xy / np.maximum(yy, 1e-9)
+    return {"slant": slant, "width": np.sqrt(np.maximum(xx - slant * xy, 0.0))}
+
+
+def shapes_of_codes(
+    networks: Networks,
+    space: LatentSpace,
+    pixel_range: tuple[float, float],
+    images: np.ndarray,
+) -> dict[str, dict[str, float]]:
+    """Absolute rank correlation of each continuous code's mean with slant and width."""
+    with evaluating(networks):
+        means, _ = read_codes(networks.discriminator, space, images, pixel_range, 500)
+    shapes = measured_shapes(images)
+    return {
+        code: {
+            name: float(rank_correlation(values[:, None], each[:, None])[0, 0])
+            for name, each in shapes.items()
+        }
+        for code, values in means.items()
+    }
+
+
+@torch.no_grad()
+def generated(
+    networks: Networks,
+    space: LatentSpace,
+    code: str,
+    count: int,
+    pixel_range: tuple[float, float],
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random images, uint8 (count, C, H, W), and the category each was made for, (count,)."""
+    device = next(networks.parameters()).device
+    latent = space.sample(count, torch.Generator(device).manual_seed(seed))
+    with evaluating(networks):
+        parts = torch.split(latent, 500)
+        made = [to_uint8(networks.generator(part), pixel_range) for part in parts]
+    categories = latent[:, dict(space.columns())[code]].argmax(dim=1)
+    return torch.cat(made).cpu().numpy(), categories.cpu().numpy()
+
+
+def studied_code(model: Model) -> str:
+    """The first categorical code; UserError if the model has none."""
+    space = LatentSpace(model)
+    for name, code in space.codes.items():
+        if isinstance(code, Categorical):
+            return name
+    raise UserError("A study compares categories with classes, but the model has no such code.")
+
+
+# --- What went wrong -----------------------------------------------------------------------------
+
+
+def faults(table: Sequence[Sequence[int]]) -> list[str]:
+    """Which classes share categories, and which have no category, of a test table (K, classes).
+
+    ``3+5`` share one: a category holds a large part of each. ``4/`` is split over several.
+    """
+    counts = np.asarray(table, np.float64)
+    shares = counts / np.maximum(counts.sum(axis=0), 1)  # of each class
+    held = shares >= _HELD
+    found = []
+    for row in held:
+        if row.sum() > 1:
+            found.append("+".join(str(name) for name in np.flatnonzero(row)))
+    found += [f"{name}/{column.sum()}" for name, column in enumerate(held.T) if column.sum() > 1]
+    return found
+
+
+def decided(observations: Sequence[Mapping[str, Any]]) -> int:
+    """The iteration from which on each category keeps the class it is matched to."""
+    since = int(observations[0]["iteration"])
+    for before, after in pairwise(observations):
+        if before["class_of_category"] != after["class_of_category"]:
+            since = int(after["iteration"])
+    return since
+
+
+# --- Choice --------------------------------------------------------------------------------------
+
+
+def choices(runs: Sequence[Mapping[str, Any]]) -> list[Choice]:
+    """What each label-free rule chooses among the runs of one recipe; nothing of a single run."""
+    if len(runs) < 2:
+        return []
+    assignments = np.array([run["categories"] for run in runs])
+    finals = [run["observations"][-1] for run in runs]
+    scores = {
+        "information": [each["information"] for each in finals],
+        "stability": [run["stability"] for run in runs],
+        "agreement": list(centrality(assignments)),
+    }
+    return compare(scores, [each["error_one_to_one"] for each in finals])

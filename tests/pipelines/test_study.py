@@ -1,0 +1,251 @@
+"""A study trains each recipe and seed once, goes on after an interruption, and tells no tales."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infogan import tracking
+from infogan.datasets.values import Arrays
+from infogan.errors import UserError
+from infogan.options import Model, Reporting, Study, Training
+from infogan.pipelines.study import nodes
+from infogan.pipelines.study.nodes import draw_study, run_study, write_study
+
+STUDY: dict[str, Any] = {
+    "seeds": [0, 1],
+    "seed": 0,
+    "mapping_images": 20,
+    "stability_images": 8,
+    "generated_images": 0,
+    "recipes": {
+        "plain": {},
+        "consistent": {
+            "training": {
+                "consistency": {
+                    "codes": ["c1"],
+                    "weight": 0.5,
+                    "balance": 1.0,
+                    "rotation": 0.2,
+                    "scale": 0.1,
+                    "shear": 0.1,
+                    "shift": 0.1,
+                }
+            }
+        },
+    },
+}
+REPORTING = Reporting(title="Toy", dpi=60, captions={}, claims=())
+
+
+@pytest.fixture(autouse=True)
+def untracked() -> Iterator[None]:
+    tracking.activate(tracking.Tracker())
+    yield
+    tracking.activate(tracking.Tracker())
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seeds that are trained, as they are."""
+    seeds: list[int] = []
+    original = nodes.fit_observed
+
+    def counted(*args: Any) -> Any:
+        seeds.append(args[4].seed)
+        return original(*args)
+
+    monkeypatch.setattr(nodes, "fit_observed", counted)
+    return seeds
+
+
+RunStudy = Callable[..., dict[str, Any]]
+
+
+def run_toy(
+    folder: Path, images: np.ndarray, model: Model, training: Training, **changes: Any
+) -> dict[str, Any]:
+    labels = np.arange(28) % 3
+    card = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": 20}}}
+    folder.mkdir(exist_ok=True)
+    return run_study(
+        Arrays({"train": images[:20], "test": images[20:]}),
+        Arrays({"train": labels[:20], "test": labels[20:]}),
+        card,
+        folder,
+        model,
+        training,
+        Study.model_validate({**STUDY, **changes}),
+    )
+
+
+@pytest.fixture(scope="module")
+def done(
+    tmp_path_factory: pytest.TempPathFactory, model: Model, training: Training
+) -> tuple[Path, dict[str, Any]]:
+    """A whole study: its folder, and what it gave."""
+    folder = tmp_path_factory.mktemp("done")
+    pictures = np.random.default_rng(0).integers(0, 256, (28, 1, 8, 8), dtype=np.uint8)
+    return folder, run_toy(folder, pictures, model, training)
+
+
+@pytest.fixture
+def first(done: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
+    return done[1]
+
+
+@pytest.fixture
+def study_of(
+    images: np.ndarray,
+    tmp_path: Path,
+    done: tuple[Path, dict[str, Any]],
+    model: Model,
+    training: Training,
+) -> RunStudy:
+    """Run the study with changes, where the whole one was run before."""
+    folder = shutil.copytree(done[0], tmp_path / "study")
+    return lambda folder=folder, **changes: run_toy(folder, images, model, training, **changes)
+
+
+def told(runs: dict[str, Any]) -> list[dict[str, Any]]:
+    """What does not depend on the clock."""
+    clocks = ("seconds", "started")
+    return [
+        {
+            **{key: value for key, value in run.items() if key not in clocks},
+            "observations": [
+                {key: value for key, value in seen.items() if key not in clocks}
+                for seen in run["observations"]
+            ],
+        }
+        for run in runs["runs"]
+    ]
+
+
+def test_each_recipe_is_trained_with_each_seed(first: dict[str, Any]) -> None:
+    runs = first["runs"]
+    assert [(run["recipe"], run["seed"]) for run in runs] == [
+        ("plain", 0),
+        ("consistent", 0),
+        ("plain", 1),
+        ("consistent", 1),
+    ]
+    assert all([o["iteration"] for o in run["observations"]] == [0, 5, 10] for run in runs)
+    assert len({run["fingerprint"] for run in runs}) == 2  # the seed is not part of it
+
+
+def test_what_is_done_is_not_done_again(
+    study_of: RunStudy, first: dict[str, Any], trained: list[int]
+) -> None:
+    assert study_of() == first
+    assert trained == []
+
+
+def test_a_further_seed_trains_that_seed_only(
+    study_of: RunStudy, first: dict[str, Any], trained: list[int]
+) -> None:
+    more = study_of(seeds=[0, 1, 2])
+    assert trained == [2, 2]
+    assert more["runs"][:4] == first["runs"]
+
+
+def test_a_changed_recipe_is_trained_anew_and_the_others_are_not(
+    study_of: RunStudy, trained: list[int]
+) -> None:
+    recipes = {**STUDY["recipes"], "plain": {"training": {"lr_g": 5e-3}}}
+    study_of(recipes=recipes)
+    assert trained == [0, 1]
+
+
+def test_a_longer_study_is_trained_anew(study_of: RunStudy, trained: list[int]) -> None:
+    longer = study_of(seeds=[0], common={"training": {"iterations": 15}})
+    assert trained == [0, 0]
+    assert [run["iterations"] for run in longer["runs"]] == [15, 15]
+
+
+def test_an_interrupted_study_goes_on_to_the_same_result(
+    study_of: RunStudy, first: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = 0
+    original = nodes._Judge.observe
+
+    def interrupted(*args: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == 6:  # of the second run, at its last iteration
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(nodes._Judge, "observe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study_of(tmp_path / "broken")
+    assert [path.name for path in (tmp_path / "broken").glob("*.json")] == ["plain.0.json"]
+    monkeypatch.setattr(nodes._Judge, "observe", original)
+    assert told(study_of(tmp_path / "broken")) == told(first)
+
+
+def test_nothing_but_results_is_left(done: tuple[Path, dict[str, Any]]) -> None:
+    left = {path.name for path in done[0].rglob("*") if path.is_file()}
+    assert left == {f"{name}.{seed}.json" for name in STUDY["recipes"] for seed in (0, 1)}
+
+
+def test_a_bad_recipe_is_refused_before_anything_is_trained(
+    study_of: RunStudy, trained: list[int]
+) -> None:
+    with pytest.raises(UserError, match="lr_x is not a known key"):
+        study_of(recipes={"plain": {}, "bad": {"training": {"lr_x": 1.0}}})
+    assert trained == []
+
+
+def test_without_labels_there_is_no_study(
+    images: np.ndarray, tmp_path: Path, model: Model, training: Training
+) -> None:
+    none = Arrays({"train": np.zeros(0, np.int64), "test": np.zeros(0, np.int64)})
+    pictures = Arrays({"train": images, "test": images})
+    study = Study.model_validate(STUDY)
+    with pytest.raises(UserError, match="the data set has none"):
+        run_study(pictures, none, {}, tmp_path, model, training, study)
+
+
+def test_a_study_in_several_processes_is_refused(study_of: RunStudy) -> None:
+    with pytest.raises(UserError, match="one process"):
+        study_of(seeds=[5], common={"training": {"devices": 2}})
+
+
+def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
+    runs = first
+    page = write_study(runs, {}, Study.model_validate(STUDY), REPORTING)
+    for run in runs["runs"]:
+        error = 100 * run["observations"][-1]["error_one_to_one"]
+        assert f"| {run['recipe']} | {run['seed']} | {error:.2f} |" in page
+    finals = [
+        100 * run["observations"][-1]["error_one_to_one"]
+        for run in runs["runs"]
+        if run["recipe"] == "plain"
+    ]
+    assert f"| plain | **{np.median(finals):.1f}** |" in page
+    assert "Generated images" not in page  # none were made
+
+
+def test_generated_images_are_judged_when_asked_for(study_of: RunStudy) -> None:
+    runs = study_of(seeds=[0], recipes={"plain": {}}, generated_images=40)
+    quality = runs["runs"][0]["quality"]
+    assert {"classifier_accuracy", "precision", "recall", "purity"} <= set(quality)
+    study = Study.model_validate({**STUDY, "generated_images": 40, "recipes": {"plain": {}}})
+    assert "not** the Inception FID" in write_study(runs, {}, study, REPORTING)
+
+
+def test_the_figure_draws_every_run(first: dict[str, Any]) -> None:
+    runs = first
+    (figure,) = draw_study(runs, REPORTING).values()
+    lines = figure.axes[0].get_lines()
+    assert len(lines) == 4 + 2  # runs, and a median each recipe
+
+
+def test_a_run_can_be_kept_as_json(first: dict[str, Any]) -> None:
+    runs = first
+    assert json.loads(json.dumps(runs)) == runs

@@ -1,0 +1,201 @@
+"""What a study measures, on cases whose values are known."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infogan.codes import LatentSpace
+from infogan.errors import UserError
+from infogan.networks import build
+from infogan.options import Model, Recipe, Training
+from infogan.study import (
+    applied,
+    categories_of,
+    choices,
+    decided,
+    faults,
+    generated,
+    measured_shapes,
+    observe,
+    shapes_of_codes,
+    slightly_deformed,
+    studied_code,
+)
+
+PIXELS = (0.0, 1.0)
+
+
+# --- Recipes -------------------------------------------------------------------------------------
+
+
+def test_a_recipe_changes_what_it_names_and_nothing_else(model: Model, training: Training) -> None:
+    recipe = Recipe(model={"spread": "fixed"}, training={"lr_g": "1e-3 to 0 until 100"})
+    its_model, its_training = applied(model, training, recipe)
+    assert its_model == model.model_copy(update={"spread": "fixed"})
+    assert str(its_training.lr_g) == "0.001 to 0 until 100"
+    assert its_training.model_copy(update={"lr_g": training.lr_g}) == training
+
+
+def test_an_empty_recipe_changes_nothing(model: Model, training: Training) -> None:
+    assert applied(model, training, Recipe()) == (model, training)
+
+
+def test_a_recipe_with_an_unknown_key_is_refused(model: Model, training: Training) -> None:
+    with pytest.raises(UserError, match=r"training.lr_x is not a known key"):
+        applied(model, training, Recipe(training={"lr_x": 1.0}))
+
+
+def test_a_model_without_categories_cannot_be_studied(make_model: Callable[..., Model]) -> None:
+    assert studied_code(make_model()) == "c1"
+    with pytest.raises(UserError, match="no such code"):
+        studied_code(make_model(codes=["c1 uniform -1 1"]))
+
+
+# --- What is seen of real images -----------------------------------------------------------------
+
+
+def test_an_observation_agrees_with_its_own_table(model: Model, images: np.ndarray) -> None:
+    networks = build(model, (1, 8, 8), 0).train()
+    labels = np.arange(28) % 3
+    splits = {"train": images[:20], "test": images[20:]}
+    each = {"train": labels[:20], "test": labels[20:]}
+    seen = observe(networks, LatentSpace(model), "c1", PIXELS, splits, each, 3)
+    table = np.array(seen["test_table"])
+    assert table.sum() == 8
+    right = sum(table[k, c] for k, c in enumerate(seen["class_of_category"]) if c >= 0)
+    assert seen["error_one_to_one"] == pytest.approx(1 - right / 8)
+    assert 0 <= seen["information"] <= np.log(3)
+    assert networks.training  # looking changes nothing
+    found = categories_of(networks, LatentSpace(model), "c1", PIXELS, splits["test"])
+    np.testing.assert_array_equal(table.sum(axis=1), np.bincount(found, minlength=3))
+
+
+def test_the_matching_is_fitted_on_the_training_images_alone(
+    model: Model, images: np.ndarray
+) -> None:
+    networks, space = build(model, (1, 8, 8), 0), LatentSpace(model)
+    found = categories_of(networks, space, "c1", PIXELS, images)
+    splits = {"train": images, "test": images}
+    # Labels that the categories of the training images are, and those of the test images are not.
+    seen = observe(
+        networks, space, "c1", PIXELS, splits, {"train": found, "test": (found + 1) % 3}, 3
+    )
+    assert seen["error_one_to_one"] == 1
+
+
+def test_generated_images_are_those_of_their_categories(model: Model) -> None:
+    networks, space = build(model, (1, 8, 8), 0), LatentSpace(model)
+    made, categories = generated(networks, space, "c1", 600, PIXELS, seed=1)
+    assert made.shape == (600, 1, 8, 8)
+    assert made.dtype == np.uint8
+    assert set(categories.tolist()) == {0, 1, 2}
+    again, same = generated(networks, space, "c1", 600, PIXELS, seed=1)
+    np.testing.assert_array_equal(made, again)
+    np.testing.assert_array_equal(categories, same)
+
+
+def test_small_deformations_are_small_seeded_and_not_nothing(images: np.ndarray) -> None:
+    smooth = np.repeat(np.repeat(images[:, :, :2, :2], 14, axis=2), 14, axis=3)
+    moved = slightly_deformed(smooth, PIXELS, seed=3)
+    np.testing.assert_array_equal(moved, slightly_deformed(smooth, PIXELS, seed=3))
+    changed = np.abs(moved.astype(int) - smooth) > 1
+    assert 0 < changed.mean() < 0.3
+
+
+# --- Shapes --------------------------------------------------------------------------------------
+
+
+def bar(slant: float, half_width: int) -> np.ndarray:
+    """An upright bar whose rows move by ``slant`` columns each."""
+    image = np.zeros((1, 41, 41), np.uint8)
+    for row in range(5, 36):
+        middle = round(20 + slant * (row - 20))
+        image[0, row, middle - half_width : middle + half_width + 1] = 255
+    return image
+
+
+def test_slant_is_the_columns_a_row_moves() -> None:
+    shapes = measured_shapes(np.stack([bar(0.0, 2), bar(0.5, 2), bar(-0.5, 2)]))
+    np.testing.assert_allclose(shapes["slant"], [0, 0.5, -0.5], atol=0.02)
+
+
+def test_width_is_the_deviation_across_whatever_the_slant() -> None:
+    upright, slanted, wide = measured_shapes(np.stack([bar(0.0, 2), bar(0.5, 2), bar(0.0, 5)]))[
+        "width"
+    ]
+    assert upright == pytest.approx(np.sqrt(2))  # of -2, -1, 0, 1, 2
+    assert slanted == pytest.approx(upright, rel=0.05)
+    assert wide == pytest.approx(np.sqrt(10))
+
+
+def test_an_empty_image_has_no_slant() -> None:
+    shapes = measured_shapes(np.zeros((1, 1, 8, 8), np.uint8))
+    assert shapes["slant"][0] == shapes["width"][0] == 0
+
+
+def test_continuous_codes_are_compared_with_slant_and_width(
+    model: Model, images: np.ndarray
+) -> None:
+    networks = build(model, (1, 8, 8), 0)
+    found = shapes_of_codes(networks, LatentSpace(model), PIXELS, images)
+    assert list(found) == ["c2", "c3_0", "c3_1"]
+    assert all(set(each) == {"slant", "width"} for each in found.values())
+    assert all(0 <= value <= 1 for each in found.values() for value in each.values())
+
+
+# --- What went wrong -----------------------------------------------------------------------------
+
+
+def test_a_perfect_table_has_no_faults() -> None:
+    assert faults((100 * np.eye(4, dtype=int)).tolist()) == []
+
+
+def test_merged_and_split_classes_are_named() -> None:
+    merged = [[90, 0, 0, 0], [0, 80, 85, 0], [0, 0, 5, 60], [0, 0, 0, 40]]
+    assert faults(merged) == ["1+2", "3/2"]
+
+
+def test_a_few_strays_are_no_fault() -> None:
+    assert faults([[90, 19], [10, 81]]) == []
+
+
+def seen(iteration: int, classes: list[int]) -> dict[str, Any]:
+    return {"iteration": iteration, "class_of_category": classes}
+
+
+def test_it_is_decided_when_categories_keep_their_classes() -> None:
+    line = [seen(0, [0, 1]), seen(10, [1, 0]), seen(20, [0, 1]), seen(30, [0, 1])]
+    assert decided(line) == 20
+    assert decided(line[3:]) == 30
+    assert decided([*line, seen(40, [1, 0])]) == 40
+
+
+# --- Choosing ------------------------------------------------------------------------------------
+
+
+def run(
+    categories: list[int], error: float, information: float, stability: float
+) -> dict[str, Any]:
+    return {
+        "categories": categories,
+        "stability": stability,
+        "observations": [{"error_one_to_one": error, "information": information}],
+    }
+
+
+def test_each_rule_chooses_by_its_own_score() -> None:
+    good, same, odd = [0, 0, 1, 1, 2, 2], [2, 2, 0, 0, 1, 1], [0, 1, 2, 0, 1, 2]
+    runs = [run(odd, 0.5, 1.0, 0.2), run(good, 0.1, 0.9, 0.8), run(same, 0.2, 0.8, 0.9)]
+    found = {choice.rule: choice for choice in choices(runs)}
+    assert {name: each.run for name, each in found.items()} == {
+        "information": 0,
+        "stability": 2,
+        "agreement": 1,
+    }
+    assert found["information"].regret == pytest.approx(0.4)
+
+
+def test_among_one_run_there_is_no_choice() -> None:
+    assert choices([run([0, 1], 0.0, 0.7, 1.0)]) == []
