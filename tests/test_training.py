@@ -777,12 +777,12 @@ def test_the_average_of_g_is_kept_and_changes_nothing(
 def test_the_average_of_g_has_spectral_norm_of_its_own(
     normed: Model, make_training: Callable[..., Training], images: np.ndarray
 ) -> None:
-    training = make_training(average_g=0.9)
+    training = make_training(average_g=0.99, lr_g=0.1)
     state = begin(normed, training)
-    run(state, infogan(normed, training), images, 30)
+    run(state, infogan(normed, training), images, 60)
     layer = state.evaluated.eval().generator.layers[0]
     assert isinstance(layer, nn.Linear)
-    assert torch.linalg.svdvals(layer.weight)[0].item() == pytest.approx(1, abs=0.02)
+    assert torch.linalg.svdvals(layer.weight)[0].item() == pytest.approx(1, abs=2e-3)
 
 
 def test_joint_batch_norm_has_the_statistics_of_both_batches(
