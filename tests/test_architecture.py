@@ -45,6 +45,7 @@ LIBRARY = {
     "seeds": set(),
     "codes": {"options"},
     "networks": {"errors", "options"},
+    "index": {"options", "report"},
     "information": {"codes", "networks"},
     "schedules": set(),
     "training": {
@@ -96,6 +97,7 @@ KEDRO_HALF = {
         "datasets.values",
         "errors",
         "files",
+        "index",
         "launcher",
         "options",
         "registry",

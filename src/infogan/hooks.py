@@ -7,25 +7,29 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 from filelock import FileLock, Timeout
+from kedro.config import AbstractConfigLoader, OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from infogan import browsing, tracking
+from infogan import browsing, index, tracking
 from infogan.datasets.values import Rows
 from infogan.errors import UserError
 from infogan.files import atomic
 from infogan.launcher import NODE_RANK, node_rank
 from infogan.options import (
+    BLOCKS,
     Data,
+    Evaluation,
     Model,
     Options,
     Reporting,
@@ -52,9 +56,17 @@ class Guards:
 
     def __init__(self) -> None:
         self._locks: list[FileLock] = []
+        self._environment = ""
+        self._config: AbstractConfigLoader | None = None
         # Else Python looks for garbage among half a million objects before it ends: seconds, which
         # somebody who interrupts does not have.
         atexit.register(gc.freeze)
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember what a result is to be compared with."""
+        self._environment = context.env or "base"
+        self._config = context.config_loader
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -101,9 +113,13 @@ class Guards:
             if f"{dataset}.card" in outputs:
                 _clear(catalog.load(f"{dataset}.workspace"))
         self._release()
-        for dataset in _datasets(pipeline):
-            if f"{dataset}.report" in outputs:
-                _tell(dataset, catalog)
+        told = [name for name in _datasets(pipeline) if f"{name}.report" in outputs]
+        for dataset in told:
+            _tell(dataset, catalog)
+        if told and self._config is not None:
+            base = _written_in_base(self._config)
+            page = _write_index(told[0], catalog, base, self._environment)
+            click.echo(f"\nAll data sets: {page}")
 
     @hook_impl
     def on_pipeline_error(self) -> None:
@@ -190,6 +206,83 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
     own = os.environ.get(URI_VARIABLE)
     page = f"at {own}" if own else f"`make ui`, then http://127.0.0.1:5000/#/runs/{run_id}"
     click.echo(f"MLflow:  run {run_id}, {page}" if run_id else "MLflow:  not tracked")
+
+
+def _written_in_base(config: AbstractConfigLoader) -> dict[str, Any]:
+    """The parameters of conf/base alone, whatever the environment and the command line say."""
+    base = OmegaConfigLoader(
+        config.conf_source, env="base", base_env="base", default_run_env="base"
+    )
+    written: dict[str, Any] = base["parameters"]
+    return written
+
+
+def _write_index(
+    reported: str, catalog: CatalogProtocol, base: dict[str, Any], environment: str
+) -> Path:
+    """The page of all data sets whose reports lie beside that of ``reported``.
+
+    No output of a node: it depends on what else is there.
+    """
+    folder: Path = catalog.get(f"{reported}.report").path.parent.parent  # type: ignore[union-attr]
+    page = folder / "index.html"
+    # Two runs may end at once; the later one finds both reports.
+    with FileLock(folder / ".index.lock"):
+        entries = [_entry(dataset, catalog, base[dataset]) for dataset in sorted(base)]
+        with atomic(page) as temporary:
+            temporary.write_text(index.page(entries, environment))
+    return page
+
+
+def _entry(dataset: str, catalog: CatalogProtocol, base: dict[str, Any]) -> index.Entry:
+    """What there is to say of a data set; damage to its files is no harm to a run of another."""
+    entry = index.Entry(dataset, title=dataset, claims=())
+    try:
+        reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
+        entry = index.without_numbers(dataset, reporting, "no report yet.")
+        if catalog.exists(f"{dataset}.report"):
+            entry = _reported(dataset, catalog, reporting, base)
+    except (DatasetError, KeyError, ValueError) as error:
+        entry = replace(entry, why=f"it has a report, but not all that belongs to it: {error}")
+    return entry
+
+
+def _reported(
+    dataset: str, catalog: CatalogProtocol, reporting: Reporting, base: dict[str, Any]
+) -> index.Entry:
+    names = ("metrics", "record", "card", "model", "report")
+    metrics, record, card, trained, report = (catalog.load(f"{dataset}.{name}") for name in names)
+    if not index.belongs(report, metrics, record):
+        again = f"kedro run --pipelines={dataset}.evaluation,{dataset}.reporting"
+        why = f"trained or evaluated again since its report was made; `{again}` makes it anew."
+        return index.without_numbers(dataset, reporting, why)
+
+    evaluation = Evaluation.model_validate(catalog.load(f"params:{dataset}.evaluation"))
+    splits = {name: each["from"] for name, each in card["splits"].items()}
+    settings = index.departures(
+        {
+            "data": splits,
+            "model": trained.card["model"],
+            "training": trained.card["training"],
+            "evaluation": evaluation.model_dump(mode="json"),
+        },
+        {
+            name: BLOCKS[name].model_validate(base[name]).model_dump(mode="json")
+            for name in ("data", "model", "training", "evaluation")
+        },
+    )
+    figures = catalog.get(f"{dataset}.report").path.parent / "figures"  # type: ignore[union-attr]
+    return index.reported(
+        dataset,
+        reporting,
+        metrics,
+        record,
+        card,
+        settings,
+        [path.stem for path in sorted(figures.glob("*.png"))],
+        browsing.sentence(metrics),
+        base["training"]["iterations"],
+    )
 
 
 # Produced datasets that a run keeps as artifacts.

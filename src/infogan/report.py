@@ -167,9 +167,9 @@ def page(
                 "caption": caption(reporting.captions, name),
                 "data": base64.b64encode(figures[name]).decode(),
             }
-            for name in _in_order(figures, reporting.captions)
+            for name in in_order(figures, reporting.captions)
         ],
-        claims=[_row(claim, metrics) for claim in reporting.claims],
+        claims=[row(claim, metrics) for claim in reporting.claims],
         metrics=metrics,
         strongest=strongest(known_factors),
         facts=facts,
@@ -182,12 +182,20 @@ def caption(captions: Mapping[str, str], name: str) -> str:
     return captions.get(name, name.replace("_", " ").capitalize() + ".")
 
 
-def _in_order(figures: Mapping[str, bytes], captions: Mapping[str, str]) -> Sequence[str]:
+def titled(reporting: Reporting, card: Mapping[str, Any]) -> str:
+    """The title of a report, with the model that the images were rendered from if there is one."""
+    model = card["source"].get("model")
+    return f"{reporting.title} ({model})" if model else reporting.title
+
+
+def in_order(figures: Mapping[str, Any], captions: Mapping[str, str]) -> Sequence[str]:
+    """The names of figures in the order of their captions; those that have none come last."""
     known = [name for name in captions if name in figures]
     return known + sorted(set(figures) - set(known))
 
 
-def _row(claim: Claim, metrics: Mapping[str, float]) -> dict[str, Any]:
+def row(claim: Claim, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """A claim of the paper, our numbers, a text each, and how they were measured."""
     ours = [
         f"{name} = {_number(name, metrics[name])}" if name in metrics else f"{name}: not measured"
         for name in claim.metrics

@@ -97,6 +97,20 @@ def test_the_last_lines_say_what_was_found_and_where(tracked: tuple[Project, str
     assert the_run(project).info.run_id in found
 
 
+def test_the_index_lists_the_run_as_no_more_than_it_is(tracked: tuple[Project, str]) -> None:
+    project, out = tracked
+    index = project.data("08_reporting/index.html")
+    assert out.rstrip().endswith(str(index))
+    page = index.read_text()
+    linked = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert {"digits/report.html", "digits/figures/traversal_c1.png"} == set(linked)
+    assert all((index.parent / name).exists() for name in linked)
+    assert the_run(project).info.run_id in page
+    assert "30 of the 4,000 iterations of the experiment." in page
+    assert "training.batch_size 32 (there 64)" in page
+    assert "InfoGAN on MNIST: no report yet." in page
+
+
 def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> None:
     project, _ = tracked
     run = the_run(project)

@@ -77,7 +77,7 @@ def write_report(
     reporting: Reporting,
 ) -> str:
     """The page that says what was run and what was found."""
-    from infogan.report import page
+    from infogan.report import page, titled
 
     facts = {
         "trained from": record["started"],
@@ -100,8 +100,7 @@ def write_report(
         for prefix, block in blocks.items()
         for name, value in flatten(block, prefix).items()
     }
-    model_name = card["source"].get("model")
-    title = f"{reporting.title} ({model_name})" if model_name else reporting.title
+    title = titled(reporting, card)
     alarms = record["alarms"].values()
     return page(reporting, title, metrics, known_factors, figures, facts, parameters, alarms)
 
