@@ -234,7 +234,7 @@ def test_words_are_text_and_never_markup() -> None:
     assert read(*both, environment=NASTY).text.count(NASTY) >= 5
 
 
-# --- Reports older than the numbers ---------------------------------------------------------------
+# --- Reports older than the numbers --------------------------------------------------------------
 
 
 def test_a_report_belongs_to_the_numbers_it_holds() -> None:
