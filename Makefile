@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run mnist repro test lint format bench bench-ingestion bench-docs ui explore
+.PHONY: help setup run mnist repro test lint format bench bench-ingestion bench-docs docs ui explore
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -47,6 +47,9 @@ bench-ingestion: setup ## images a second and memory of ingestion; wants INFOGAN
 
 bench-docs: setup ## write docs/benchmarks.md from what the two found
 	python benchmarks/page.py
+
+docs: setup ## these pages, the README and the API as a site in build/site; a warning is an error
+	python -m sphinx --builder=html --fail-on-warning --keep-going --quiet --doctree-dir=build/doctrees docs build/site
 
 ui: setup ## MLflow's pages on 127.0.0.1:5000
 	@echo 'http://127.0.0.1:5000/#/experiments: click "Model training" at the top left once, the browser remembers it'

@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from textwrap import dedent
 
@@ -41,6 +44,56 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
     for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    docs = ROOT / "docs"
+    pages = {page.relative_to(docs).with_suffix("").as_posix() for page in docs.rglob("*.md")}
+    trees = re.findall(r"^```{toctree}\n(.*?)^```", (docs / "index.md").read_text(), re.S | re.M)
+    named = [line for tree in trees for line in tree.splitlines() if line and line[0] != ":"]
+    assert sorted(named) == sorted(pages - {"index"})
+
+
+def build_site(docs: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """As `make docs` does."""
+    options = ("--fail-on-warning", "--keep-going", "--quiet", f"--doctree-dir={site}.doctrees")
+    command = [sys.executable, "-m", "sphinx", "--builder=html", *options, str(docs), str(site)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+class Assets(HTMLParser):
+    """What a browser fetches by itself to show a page; links that a person follows are no part."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = ("src", "srcset", "data", "poster") + (("href",) if tag == "link" else ())
+        self.found += [value for name, value in attrs if name in names and value]
+
+
+def test_the_site_builds_without_a_warning_and_shows_itself_without_the_internet(
+    tmp_path: Path,
+) -> None:
+    """A broken link within it, also to a heading, is a warning, and so is a page in no menu."""
+    pytest.importorskip("furo")
+    done = build_site(ROOT / "docs", tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    pages = {
+        path.relative_to(tmp_path / "site").as_posix(): path.read_text()
+        for path in tmp_path.glob("site/**/*.html")
+    }
+    assert "<h1>InfoGAN, reproducible" in pages["index.html"]
+    assert 'id="infogan.codes.LatentSpace.sample"' in pages["api.html"]
+    for name, page in pages.items():
+        assert "_static/styles/furo.css" in page
+        for address in Assets(page).found:
+            file = (tmp_path / "site" / name).parent / re.sub(r"[?#].*", "", address)
+            assert address.startswith(("data:", "#")) or file.is_file(), f"{name}: {address}"
+    for style in tmp_path.glob("site/_static/**/*.css"):
+        assert not re.search(r"(url\(|@import)\W*(\w+:)?//", style.read_text()), style
 
 
 def test_the_readme_lists_the_environments_and_stages_that_exist() -> None:
