@@ -231,6 +231,7 @@ def test_the_index_has_all_reports_that_are_there_in_the_order_of_names(
     assert runs_on(page) == ["a", "b"]
     assert 'class="mark"' not in page.read_text()
     assert not [each for each in page.parent.iterdir() if ".tmp" in each.name]
+    assert not (tmp_path / "06_checkpoints").exists()
 
 
 def test_a_report_older_than_the_training_has_no_numbers_in_the_index(
