@@ -1,6 +1,10 @@
 """dvc.yaml and Kedro name the same files, and every dependency on code is on record."""
 
 import ast
+import json
+import math
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,9 @@ from dvc.repo import Repo
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
-from kedro_project import ROOT
+from kedro_project import ROOT, Project
 
+from infogan.options import CategoricalPrior, Model
 from infogan.pipeline_registry import DATASETS, STUDIED, register_pipelines
 
 STAGES = ("download", "ingestion", "training", "evaluation", "reporting")
@@ -135,6 +140,34 @@ def test_commands_run_a_registered_pipeline_in_the_base_environment(
     assert f"{dataset}.{pipeline}" in register_pipelines()
 
 
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_plot_of_a_data_set_has_a_curve_for_each_code_and_tells_its_entropy(
+    stages: dict[str, Any], dataset: str
+) -> None:
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    (plot,) = [
+        each[f"{dataset}.information"] for each in plots if f"{dataset}.information" in each
+    ]
+    written = yaml.safe_load((ROOT / f"conf/base/parameters_{dataset}.yml").read_text())[dataset]
+    codes = Model.model_validate(written["model"]).codes
+    history = f"data/08_reporting/{dataset}/history.csv"
+    assert plot["y"].pop(history) == [f"lower_bound.{code.name}" for code in codes]
+    if written["training"]["baseline_iterations"]:
+        baseline = plot["y"].pop(f"data/08_reporting/{dataset}/baseline_history.csv")
+        assert baseline == ["lower_bound.c1"]
+    assert not plot["y"]
+    outs = {out.def_path for out in stages[f"training@{dataset}"].outs}
+    assert history in outs
+
+    of_kinds = {
+        f"ln {code.categories}" if isinstance(code, CategoricalPrior) else "ln 2": code.entropy
+        for code in codes
+    }
+    for name, entropy in of_kinds.items():
+        assert math.isclose(entropy, math.log(int(name.removeprefix("ln "))))
+        assert f"{name} = {entropy:.3f}" in plot["title"]
+
+
 def imported(module: str, seen: set[str]) -> set[str]:
     """Modules of this package that a module uses, at whatever depth."""
     path = ROOT / "src" / "infogan" / Path(*module.split(".")).with_suffix(".py")
@@ -180,3 +213,119 @@ def test_the_lock_file_knows_whole_pipelines_and_no_other() -> None:
     datasets = {name.partition("@")[2] for name in locked}
     assert set(locked) == {f"{stage}@{dataset}" for dataset in datasets for stage in STAGES}
     assert {"digits", "mnist"} <= datasets <= set(DATASETS)
+
+
+LR_G = "conf/base/parameters_digits.yml:digits.training.lr_g"
+METRICS = "data/08_reporting/digits/metrics.json"
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """As `settings.py` merges environments."""
+    inner = {key: merge(base[key], each) for key, each in changes.items() if type(each) is dict}
+    return {**base, **changes, **inner}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The results of digits, by their paths below a project."""
+    found = sorted(folder.glob("data/0[45678]_*/digits/**/*"))
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in found if path.is_file()
+    }
+
+
+def type_in(project: Project, folder: Path, *command: str) -> str:
+    """What a command prints; it must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_experiments_are_compared_plotted_pushed_and_pulled(
+    project: Project, tmp_path: Path
+) -> None:
+    """The commands of the README, on the tiny networks of smoke in the place of base."""
+    folder = project.folder
+    project.variables["PYTHONPATH"] = str(folder / "src")
+    (base, smoke) = [
+        yaml.safe_load((folder / "conf" / env / "parameters_digits.yml").read_text())
+        for env in ("base", "smoke")
+    ]
+    parameters = folder / "conf" / "base" / "parameters_digits.yml"
+    parameters.write_text(yaml.safe_dump(merge(base, smoke)))
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    one = {"vars": [{"datasets": ["digits"]}], "plots": declared["plots"][:1]}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({**declared, **one}))
+    for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    type_in(project, folder, "git", "init", "--quiet")
+    for key, value in (("user.name", "A"), ("user.email", "a@example.org"), ("gc.auto", "0")):
+        type_in(project, folder, "git", "config", key, value)
+    type_in(project, folder, "git", "add", ".")
+    type_in(project, folder, "git", "commit", "--quiet", "--message=Begin")
+
+    run = ("dvc", "exp", "run", "--quiet", "evaluation@digits")
+    type_in(project, folder, *run, "--name=as-given")
+    type_in(project, folder, *run, "--name=slower", f"--set-param={LR_G}=0.0005")
+
+    (_, head) = json.loads(type_in(project, folder, "dvc", "exp", "show", "--json"))
+    shown = {}
+    for (each,) in [experiment["revs"] for experiment in head["experiments"]]:
+        of_run = each["data"]["params"]["conf/base/parameters_digits.yml"]["data"]["digits"]
+        bound = each["data"]["metrics"][METRICS]["data"]["lower_bound.c1"]
+        shown[each["name"]] = (of_run["training"]["lr_g"], bound)
+    assert {name: rate for name, (rate, _) in shown.items()} == {"as-given": 1e-3, "slower": 5e-4}
+    assert shown["as-given"][1] != shown["slower"][1]
+    assert shown["slower"][1] == json.loads((folder / METRICS).read_text())["lower_bound.c1"]
+
+    plots = ("dvc", "plots", "diff", "as-given", "slower", "--json")
+    drawn = json.loads(type_in(project, folder, *plots))
+    assert not drawn.get("errors")
+    (plot,) = drawn["data"]["digits.information"]
+    points = plot["content"]["data"]["values"]
+    curves = {(point["rev"], point["filename::field"]) for point in points}
+    fields = {f"history.csv::lower_bound.{code}" for code in ("c1", "c2", "c3")}
+    fields |= {"baseline_history.csv::lower_bound.c1"}
+    assert curves == {(name, field) for name in shown for field in fields}
+    ends = {
+        point["rev"]: point["lower_bound.c1"]
+        for point in points
+        if point["filename::field"] == "history.csv::lower_bound.c1" and point["iteration"] == "30"
+    }
+    assert ends["as-given"] != ends["slower"]
+
+    type_in(project, folder, "dvc", "remote", "add", "--quiet", "store", str(tmp_path / "store"))
+    type_in(project, folder, "git", "add", ".")
+    type_in(project, folder, "git", "commit", "--quiet", "--message=Keep the slower")
+    type_in(
+        project,
+        folder,
+        "dvc",
+        "push",
+        "--quiet",
+        "--remote=store",
+        "--with-deps",
+        "evaluation@digits",
+    )
+    clone = tmp_path / "clone"
+    type_in(project, tmp_path, "git", "clone", "--quiet", str(folder), str(clone))
+    type_in(
+        project,
+        clone,
+        "dvc",
+        "pull",
+        "--quiet",
+        "--remote=store",
+        "--with-deps",
+        "evaluation@digits",
+    )
+    assert contents(clone) == contents(folder)
+    assert "data/06_models/digits/infogan.safetensors" in contents(clone)
