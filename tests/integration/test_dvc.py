@@ -261,7 +261,8 @@ def test_experiments_are_compared_plotted_pushed_and_pulled(
     parameters = folder / "conf" / "base" / "parameters_digits.yml"
     parameters.write_text(yaml.safe_dump(merge(base, smoke)))
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    one = {"vars": [{"datasets": ["digits"]}], "plots": declared["plots"][:1]}
+    names = [{"datasets": ["digits"], "studied": ["digits"]}]
+    one = {"vars": names, "plots": declared["plots"][:1]}
     (folder / "dvc.yaml").write_text(yaml.safe_dump({**declared, **one}))
     for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)
