@@ -13,7 +13,7 @@ import pytest
 import yaml
 from kedro_project import ROOT, Project
 
-from infogan.options import BLOCKS
+from infogan.options import BLOCKS, FURTHER_BLOCKS
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -109,7 +109,7 @@ def test_a_parameter_file_states_its_command_and_knows_only_its_dataset(path: Pa
     dataset = path.stem.removeprefix("parameters_")
     assert re.search(r"^#   kedro run", text, re.M)
     assert re.findall(r"^(\w+):", text, re.M) == [dataset]
-    assert set(re.findall(r"^  (\w+):", text, re.M)) <= set(BLOCKS)
+    assert set(re.findall(r"^  (\w+):", text, re.M)) <= {*BLOCKS, *FURTHER_BLOCKS}
     assert "${" not in text, "DVC reads literal values only"
 
 
