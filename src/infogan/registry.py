@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CARRIED = (
     "errors",
     "options",
+    "schedules",
     "seeds",
     "codes",
     "networks",
