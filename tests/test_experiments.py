@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from infogan.options import (
     BLOCKS,
+    FURTHER_BLOCKS,
     CategoricalPrior,
     Data,
     Model,
@@ -17,7 +18,7 @@ from infogan.options import (
     UniformPrior,
     check_blocks,
 )
-from infogan.pipeline_registry import DATASETS
+from infogan.pipeline_registry import DATASETS, STUDIED
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -64,6 +65,9 @@ EVERY = [
 @pytest.mark.parametrize(("environment", "dataset"), EVERY)
 def test_the_parameters_of_every_environment_are_valid(environment: str, dataset: str) -> None:
     written = parameters(environment, dataset)
+    study = written.pop("study", None)
+    assert (study is not None) == (dataset in STUDIED)
+    assert study is None or FURTHER_BLOCKS["study"].model_validate(study)
     assert set(written) == set(BLOCKS)
     blocks = {name: kind.model_validate(written[name]) for name, kind in BLOCKS.items()}
     data, model, training = blocks["data"], blocks["model"], blocks["training"]
