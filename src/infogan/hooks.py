@@ -410,7 +410,7 @@ class Tracking:
                 resume = _interrupted_run(sidecar)
         elif f"{dataset}.study" in inputs:  # one run, however often it is gone on with
             sidecar = inputs[f"{dataset}.study"] / _SIDECAR
-            resume = _interrupted_run(sidecar)
+            resume = _noted_run(sidecar)
         elif catalog.exists(f"{dataset}.record"):
             resume = catalog.load(f"{dataset}.record")["mlflow_run_id"]
 
@@ -570,9 +570,12 @@ def _identity(dataset: str, inputs: dict[str, Any]) -> str:
 
 def _interrupted_run(sidecar: Path) -> str | None:
     """The run whose training was interrupted, if there is a checkpoint to continue from."""
-    continues = any(sidecar.parent.glob("*.pt"))
+    return _noted_run(sidecar) if any(sidecar.parent.glob("*.pt")) else None
+
+
+def _noted_run(sidecar: Path) -> str | None:
     try:
         run_id: str = json.loads(sidecar.read_text())["run_id"]
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return run_id if continues else None
+    return run_id

@@ -1,0 +1,40 @@
+"""A study in MLflow: one run, however often it is gone on with, and below it its trainings."""
+
+from collections.abc import Callable
+
+from kedro_project import Project
+from mlflow import MlflowClient
+
+GENERATED = "digits.study.generated_images=0"
+
+
+def study(project: Project, seeds: str) -> list[tuple[str, str]]:
+    """Name and number of every run there is, the study's own first, after another command."""
+    done = project.run(
+        "--pipelines=digits.study", f"--params=digits.study.seeds={seeds},{GENERATED}"
+    )
+    assert done.returncode == 0, done.stderr
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found = client.search_runs(experiments, order_by=["attributes.start_time"])
+    assert all(run.info.status == "FINISHED" for run in found)
+    (whole,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    parts = [run for run in found if run is not whole]
+    assert {run.data.tags["mlflow.parentRunId"] for run in parts} == {whole.info.run_id}
+    return [(run.info.run_name, run.info.run_id) for run in (whole, *parts)]
+
+
+def test_a_further_seed_is_added_to_the_run_of_the_study(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project(tracked=True)
+    first = study(project, "[0]")
+    more = study(project, "[0,1]")
+    assert more[: len(first)] == first
+    assert [name.partition(" of ")[0] for name, _ in more] == [
+        "digits smoke study",
+        "paper, seed 0",
+        "consistent, seed 0",
+        "paper, seed 1",
+        "consistent, seed 1",
+    ]
