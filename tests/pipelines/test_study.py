@@ -231,6 +231,14 @@ def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
     assert "Generated images" not in page  # none were made
 
 
+def test_the_page_says_that_code_differed_from_its_commit(first: dict[str, Any]) -> None:
+    study = Study.model_validate(STUDY)
+    commits = ["0123456789abcdef", "0123456789abcdef+dirty"] * 2
+    runs = [{**run, "commit": each} for run, each in zip(first["runs"], commits, strict=True)]
+    page = write_study({"runs": runs}, {}, study, REPORTING)
+    assert page.count("| `0123456` |") == page.count("| `0123456+dirty` |") == 2
+
+
 def test_generated_images_are_judged_when_asked_for(study_of: RunStudy) -> None:
     runs = study_of(seeds=[0], recipes={"plain": {}}, generated_images=40)
     quality = runs["runs"][0]["quality"]
