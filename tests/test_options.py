@@ -513,6 +513,7 @@ def test_the_pixel_range_is_that_of_the_last_activation(
 
 OTHER: dict[str, Any] = {
     "seeds": [1],
+    "seeds_at_once": 2,
     "device": "auto",
     "iterations": 11,
     "baseline_iterations": 11,
@@ -544,6 +545,7 @@ OTHER: dict[str, Any] = {
 }
 MAY_CHANGE = {
     "seeds",  # each has checkpoints of its own
+    "seeds_at_once",
     "iterations",
     "baseline_iterations",
     "log_every",

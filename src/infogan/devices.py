@@ -1,6 +1,8 @@
 """Where it is computed, and how exactly."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -23,3 +25,12 @@ def configure(training: Training) -> None:
     if training.deterministic:  # or cuBLAS refuses
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(training.deterministic)
+
+
+def stream(device: torch.device) -> AbstractContextManager[Any]:
+    """A new queue of work on a GPU, to be entered again and again; on a CPU there is but one."""
+    if device.type != "cuda":
+        return nullcontext()
+    own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    found: AbstractContextManager[Any] = torch.cuda.stream(own)
+    return found

@@ -626,6 +626,7 @@ class Training(Block):
     checkpoint_every: Positive
     resume: Literal["auto", "never"] = "auto"  # from a checkpoint of the same training
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    seeds_at_once: Positive | None = None  # side by side; if absent: all on a GPU, one on a CPU
     deterministic: bool = False  # on a GPU; a CPU always is, with the same number of threads
     cuda_graph: bool = True  # on a GPU: record the iteration once, then replay it
     profile: bool = False  # some iterations to a trace and a table of operators
@@ -793,6 +794,7 @@ def check_blocks(data: Data, model: Model, training: Training) -> None:
 # What may change between an interruption and its continuation.
 _RESUMABLE = {
     "seeds",  # each has checkpoints of its own
+    "seeds_at_once",
     "iterations",
     "baseline_iterations",
     "log_every",

@@ -429,25 +429,41 @@ def activate(tracker: Tracker) -> None:
 
 
 @contextmanager
-def child(part: str, *, nested: bool, params: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Within the block, ``current()`` is a run below the current one, if ``nested``: one of a
-    part of it, such as a seed, that differs from it in ``params``.
-    """
-    parent = current()
-    if not nested:
-        yield
-        return
-    activate(parent.child(part, params))
-    status = "KILLED"
+def active(tracker: Tracker) -> Iterator[None]:
+    """Within the block the tracker is the current one."""
+    before = current()
+    activate(tracker)
     try:
         yield
+    finally:
+        activate(before)
+
+
+@contextmanager
+def part(name: str, params: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
+    """A run below the current one, for the block: one of a part of it, such as a seed, that
+    differs from it in ``params``.
+    """
+    tracker = current().child(name, params)
+    status = "KILLED"
+    try:
+        yield tracker
         status = "FINISHED"
     except Exception:
         status = "FAILED"
         raise
     finally:
-        current().end(status)
-        activate(parent)
+        tracker.end(status)
+
+
+@contextmanager
+def child(name: str, params: Mapping[str, Any] | None = None, *, nested: bool) -> Iterator[None]:
+    """Within the block, ``current()`` is a run below the current one (``part``), if ``nested``."""
+    if not nested:
+        yield
+        return
+    with part(name, params) as tracker, active(tracker):
+        yield
 
 
 def versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ from infogan.datasets.values import Arrays, Rows, Weights
 from infogan.errors import UserError
 from infogan.networks import to_arrays
 from infogan.options import Model, Training
-from infogan.pipelines.training.nodes import fit, fit_baseline
+from infogan.pipelines.training.nodes import _at_once, fit, fit_baseline
 
 MakeTraining = Callable[..., Training]
 
@@ -312,6 +312,120 @@ def test_a_signal_during_the_last_write_is_not_lost(
     with pytest.raises(KeyboardInterrupt):
         fit(*data, tmp_path, model, training)
     assert iterations(tmp_path) == [5, 10]
+
+
+# --- Several seeds side by side ------------------------------------------------------------------
+
+
+def test_seeds_side_by_side_are_what_they_are_alone(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    seeds = [4, 0, 7]
+    together = make_training(seeds=seeds, seeds_at_once=2)  # two, then one
+    *found, found_records = fit(*data, tmp_path / "together", model, together)
+    *expected, records = fit(*data, tmp_path / "apart", model, make_training(seeds=seeds))
+    weights, rows, _, more, others = found
+    alone_weights, alone_rows, _, alone_more, alone_others = expected
+    assert same(weights, alone_weights)
+    assert more.keys() == alone_more.keys() == {"0", "7"}
+    assert all(same(each, alone_more[name]) for name, each in more.items())
+    assert rows == alone_rows
+    assert others == alone_others
+    assert found_records.keys() == records.keys()
+
+
+def test_side_by_side_each_seed_is_told_to_a_run_of_its_own(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining, tracker: Remembering
+) -> None:
+    runs: dict[str, Remembering] = {}
+    ended: dict[str, str] = {}
+
+    class Child(Remembering):
+        def end(self, status: str) -> None:
+            ended[self.name] = status
+
+    def child(part: str, params: Any) -> Remembering:
+        runs[part] = Child()
+        runs[part].name = part  # type: ignore[attr-defined]
+        assert params == {"training.seeds": int(part.split()[1])}
+        return runs[part]
+
+    tracker.child = child  # type: ignore[method-assign, assignment]
+    training = make_training(seeds=[0, 1], seeds_at_once=2, log_every=1)
+    fit(*data, tmp_path, model, training)
+    assert tracker.steps == []
+    assert tracking.current() is tracker
+    assert ended == {"seed 0": "FINISHED", "seed 1": "FINISHED"}
+    zero, one = runs.values()
+    assert zero.steps == one.steps == list(range(training.iterations + 1))
+    last = training.iterations
+    assert zero.numbers[last]["loss_d"] != one.numbers[last]["loss_d"]
+
+
+def test_side_by_side_a_signal_saves_every_seed(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = make_training(seeds=[0, 1, 2], seeds_at_once=3, checkpoint_every=100)
+    expected, rows, _, more, *_ = fit(*data, tmp_path / "whole", model, training)
+    real = game.one_iteration
+
+    def iterate(state: game.State, rules: game.Game, batch: torch.Tensor) -> torch.Tensor:
+        if (rules.training.seed, state.iteration) == (0, 7):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(state, rules, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(game, "one_iteration", iterate)
+        with pytest.raises(KeyboardInterrupt):
+            fit(*data, tmp_path / "broken", model, training)
+    assert [iterations(tmp_path / "broken", f"infogan.{seed}") for seed in (0, 1, 2)] == [[8]] * 3
+    found, again, _, more_again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert same(found, expected)
+    assert again == rows
+    assert all(same(each, more[name]) for name, each in more_again.items())
+
+
+def test_side_by_side_a_seed_that_diverges_is_said_when_the_others_are_saved(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = game.one_iteration
+
+    def diverging(state: game.State, rules: game.Game, batch: torch.Tensor) -> torch.Tensor:
+        row = real(state, rules, batch)
+        spoiled = rules.training.seed == 1 and state.iteration >= 5
+        return row * float("nan") if spoiled else row
+
+    monkeypatch.setattr(game, "one_iteration", diverging)
+    options = {"checkpoint_every": 100, "log_every": 2, "evaluate_every": 100}
+    training = make_training(seeds=[0, 1, 2], seeds_at_once=3, **options)
+    with pytest.raises(UserError, match=r"diverged: .* at iteration 6"):
+        fit(*data, tmp_path, model, training)
+    saved = {seed: iterations(tmp_path, f"infogan.{seed}") for seed in (0, 1, 2)}
+    assert saved == {0: [7], 1: [], 2: [6]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"device": "cpu"}, 1),
+        ({"device": "cuda"}, 3),
+        ({"device": "cuda", "seeds_at_once": 2}, 2),
+        ({"device": "cpu", "seeds_at_once": 2}, 2),
+        ({"device": "cuda", "devices": 2, "seeds_at_once": 2}, 1),
+    ],
+)
+def test_a_gpu_trains_all_seeds_at_once_unless_told_otherwise(
+    make_training: MakeTraining, changes: dict[str, Any], expected: int
+) -> None:
+    assert _at_once(make_training(seeds=[0, 1, 2], **changes)) == expected
 
 
 # --- Clock ---------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from infogan.errors import UserError
 from infogan.options import Model, Training, fingerprint
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     import numpy as np
+    import torch
     from torch import Tensor
 
     from infogan.alarms import Alarms
@@ -24,6 +26,8 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     from infogan.training import Game, State
 
 _logger = logging.getLogger(__name__)
+
+Result = tuple[Weights, Rows, dict[str, Any]]
 
 _DIAGNOSED = 2000  # real images that are looked at for unused categories
 
@@ -36,11 +40,15 @@ def fit(
     Of the first seed: weights, history, and a record of how it was done. Of all further ones the
     same, by seed; their histories are one table.
     """
-    trained = []
-    for seed in training.seeds:
-        alone = training.alone(seed)
-        several, own = len(training.seeds) > 1, {"training.seeds": seed}
-        with tracking.child(f"seed {seed}", nested=several, params=own):
+    at_once = _at_once(training)
+    trained: list[Result] = []
+    for first in range(0, len(training.seeds), at_once):
+        group = [training.alone(seed) for seed in training.seeds[first : first + at_once]]
+        if len(group) > 1:
+            trained += _fit_side_by_side(images, card, checkpoints, model, group)
+            continue
+        (alone,) = group
+        with tracking.child(*_part(alone), nested=len(training.seeds) > 1):
             trained.append(_fit("infogan", images, card, checkpoints, model, alone))
     (weights, rows, record), *others = trained
     record["mlflow_run_id"] = tracking.current().run_id  # the run of all seeds, not of the first
@@ -90,9 +98,6 @@ def fit_observed(
     return _Fit(*args).run()
 
 
-Result = tuple[Weights, Rows, dict[str, Any]]
-
-
 def _fit(
     name: str,
     images: Arrays,
@@ -123,6 +128,43 @@ def _fit(
         training,
     )
     return result
+
+
+def _at_once(training: Training) -> int:
+    """How many seeds are trained side by side: a GPU has room for all of them."""
+    from infogan.devices import choose_device
+
+    if training.processes > 1:
+        return 1
+    on_gpu = choose_device(training.device).type == "cuda"
+    return training.seeds_at_once or (len(training.seeds) if on_gpu else 1)
+
+
+def _part(alone: Training) -> tuple[str, dict[str, Any]]:
+    """What the run of a seed is called, and in which parameters it differs from that of all."""
+    return f"seed {alone.seed}", {"training.seeds": alone.seed}
+
+
+def _fit_side_by_side(
+    images: Arrays,
+    card: dict[str, Any],
+    checkpoints: Path,
+    model: Model,
+    group: Sequence[Training],
+) -> list[Result]:
+    """Train several seeds in this process, with one copy of the images."""
+    from infogan.batches import resident
+    from infogan.distributed import Peers
+
+    hold = cache(partial(resident, images["train"]))
+    with ExitStack() as runs:
+        fits = []
+        for alone in group:
+            tracker = runs.enter_context(tracking.part(*_part(alone)))
+            given = Peers(), "infogan", images["train"], card, checkpoints, model, alone
+            with tracking.active(tracker):
+                fits.append(_Fit(*given, hold=hold))
+        return _together(fits)
 
 
 def _fit_together(
@@ -167,8 +209,10 @@ class _Fit:
         model: Model,
         options: Training,
         observe: "Callable[[State], dict[str, Any]] | None" = None,
+        hold: "Callable[[torch.device], Tensor | np.ndarray] | None" = None,
     ) -> None:
         from infogan.alarms import Alarms
+        from infogan.batches import resident
         from infogan.devices import choose_device, configure
         from infogan.distributed import distribute
         from infogan.training import infogan, regular_gan, start
@@ -177,12 +221,14 @@ class _Fit:
         informed = name == "infogan"
         game = (infogan if informed else regular_gan)(model, options, peers.share)
         self._peers = peers
+        self._tracker = tracking.current()
         self._provenance = tracking.provenance()
         self._name = name
         self._label = f"{name}.{options.seed}"  # of its checkpoints
         self._game = game
         self._iterations = options.iterations if informed else options.baseline_iterations
         self._images = images
+        self._hold = hold or partial(resident, images)
         self._image_shape = tuple(card["shape"])
         self._data_sha256 = card["splits"]["train"]["sha256"]
         self._folder = checkpoints / fingerprint(model, options, self._data_sha256)
@@ -192,20 +238,39 @@ class _Fit:
         self._alarms = Alarms(
             name,
             game.told_entropies,
-            lambda kind, words: tracking.current().set_tags({f"alarm.{kind}": words}),
+            lambda kind, words: self._tracker.set_tags({f"alarm.{kind}": words}),
         )
         if not peers.alone:
             distribute(self._state, synchronised=options.batch_norm == "synchronised")
-        self._history = _History(name, game, self._alarms, peers)
-        self._noted: Callable[[], bool] = lambda: False
+        self._history = _History(name, game, self._alarms, peers, self._tracker)
+        self._noted: Callable[[], bool]
         self._observe = observe
         self._observations: list[dict[str, Any]] = []
         self._anew = options.resume == "never"
         self._seconds = 0.0
         self._began = time.perf_counter()
 
-    def run(self) -> tuple[Weights, Rows, dict[str, Any]]:
+    @property
+    def device(self) -> "torch.device":
+        """Where it is trained."""
+        return self._device
+
+    @property
+    def peers(self) -> "Peers":
+        """The processes that it is trained in."""
+        return self._peers
+
+    def run(self) -> Result:
         """Train; weights, history, and a record of how it was done."""
+        (result,) = _together([self])
+        return result
+
+    def steps(self, noted: Callable[[], bool]) -> "Generator[None, None, Result]":
+        """Train, an iteration whenever asked; it ends with the result.
+
+        ``noted`` says whether it shall stop: then it saves and raises _Stop.
+        """
+        self._noted = noted
         self._resume()
         _logger.info(
             "%s: from iteration %d to %d on %s",
@@ -214,7 +279,7 @@ class _Fit:
             self._iterations,
             self._place(str(self._device)),
         )
-        self._train()
+        yield from self._train()
         return self._result()
 
     def _place(self, device: str) -> str:
@@ -258,7 +323,7 @@ class _Fit:
             raise self._alarms.diverged("a weight is not finite", self._state.iteration)
         if not self._peers.first:
             return
-        tracking.current().flush()  # what counts as trained is on record, too
+        self._tracker.flush()  # what counts as trained is on record, too
         content = {
             "state": self._state.state_dict(),
             "rows": self._history.rows,
@@ -285,7 +350,7 @@ class _Fit:
         self._history.evaluated(bounds)
         if self._observe:
             self._look(self._observe)
-        tracking.current().log_image(
+        self._tracker.log_image(
             self._name, self._state.iteration, lambda: _sheet(self._state, self._game)
         )
 
@@ -299,43 +364,34 @@ class _Fit:
         self._observations.append(seen)
         numbers = {name: each for name, each in seen.items() if isinstance(each, float)}
         row = self._state.iteration, *numbers.values()
-        tracking.current().log_row("observed", ("iteration", *numbers), row)
+        self._tracker.log_row("observed", ("iteration", *numbers), row)
         self._began += time.perf_counter() - began
 
-    def _train(self) -> None:
+    def _train(self) -> "Generator[None]":
         from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        from infogan.interrupts import postponed_interrupts
 
         seed = self._game.training.seed
-        with (
-            # The launcher passes signals on that a process may have received itself.
-            postponed_interrupts(patient=not self._peers.alone) as self._noted,
-            logging_redirect_tqdm(),
-            tqdm(
-                total=self._iterations,
-                initial=self._state.iteration,
-                desc=f"{self._name}, seed {seed}" if seed else self._name,
-                unit="it",
-                dynamic_ncols=True,
-                disable=not self._peers.first,
-                mininterval=0.5 if sys.stderr.isatty() else 15,  # a log file wants few lines
-            ) as bar,
-        ):
+        with tqdm(
+            total=self._iterations,
+            initial=self._state.iteration,
+            desc=f"{self._name}, seed {seed}" if seed else self._name,
+            unit="it",
+            dynamic_ncols=True,
+            disable=not self._peers.first,
+            mininterval=0.5 if sys.stderr.isatty() else 15,  # a log file wants few lines
+        ) as bar:
             try:
-                self._iterate(bar)
+                yield from self._iterate(bar)
                 self._pause()  # the signal may have come with the last iteration
             except _Stop:
                 self._save()
                 _logger.warning(
                     "%s stops at iteration %d, which is saved", self._name, self._state.iteration
                 )
-                raise KeyboardInterrupt from None
+                raise
 
-    def _iterate(self, bar: Any) -> None:
+    def _iterate(self, bar: Any) -> "Generator[None]":
         """Numbers stay on the device until somebody needs one."""
-        from infogan.batches import resident
         from infogan.training import train
 
         options, state, history = self._game.training, self._state, self._history
@@ -351,7 +407,7 @@ class _Fit:
             history.log()  # an interruption may have come before
         if at_end:
             return
-        steps = train(state, self._game, resident(self._images, self._device))
+        steps = train(state, self._game, self._hold(self._device))
         profiles = options.profile and self._peers.first
         for numbers in self._profiled(steps) if profiles else steps:
             history.append(numbers)
@@ -371,13 +427,14 @@ class _Fit:
                 self._save()
             if last:
                 return
+            yield
 
     def _profiled(self, steps: "Iterator[Tensor]") -> "Iterator[Tensor]":
         from infogan.profiling import profiled
 
         place = f"profile/{self._label}"
         folder = self._folder.parent / place
-        return profiled(steps, folder, lambda: tracking.current().log_artifact(folder, place))
+        return profiled(steps, folder, lambda: self._tracker.log_artifact(folder, place))
 
     def _result(self) -> tuple[Weights, Rows, dict[str, Any]]:
         import torch
@@ -406,6 +463,46 @@ class _Fit:
         }
         rows = Rows(tuple(self._history.columns), self._history.rows)
         return Weights(to_arrays(self._state.evaluated), card), rows, record
+
+
+def _together(fits: Sequence[_Fit]) -> list[Result]:
+    """Train one, or several of one process, each in turn an iteration.
+
+    On a GPU each has a stream of its own, so that what they compute may overlap. If one of them
+    fails, or a signal comes, all are saved before this is said.
+    """
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from infogan.devices import stream
+    from infogan.interrupts import postponed_interrupts
+
+    results: dict[int, Result] = {}
+    failures: list[Exception] = []
+    # The launcher passes signals on that a process may have received itself.
+    patient = not fits[0].peers.alone
+    with postponed_interrupts(patient=patient) as signalled, logging_redirect_tqdm():
+        running = {
+            place: (fit.steps(lambda: bool(failures) or signalled()), stream(fit.device))
+            for place, fit in enumerate(fits)
+        }
+        while running:
+            for place, (steps, its_stream) in tuple(running.items()):
+                try:
+                    with its_stream:
+                        next(steps)
+                        continue
+                except StopIteration as end:
+                    results[place] = end.value
+                except _Stop:
+                    pass
+                except Exception as failure:  # said when the others are saved
+                    failures.append(failure)
+                del running[place]
+    if failures:
+        raise failures[0]
+    if len(results) < len(fits):
+        raise KeyboardInterrupt
+    return [results[place] for place in range(len(fits))]
 
 
 def _held_out(state: "State", game: "Game", pause: Callable[[], None]) -> list[float]:
@@ -476,7 +573,14 @@ class _History:
     held-out numbers those after it.
     """
 
-    def __init__(self, name: str, game: "Game", alarms: "Alarms", peers: "Peers") -> None:
+    def __init__(
+        self,
+        name: str,
+        game: "Game",
+        alarms: "Alarms",
+        peers: "Peers",
+        tracker: tracking.Tracker,
+    ) -> None:
         self.rows: list[tuple[float | None, ...]] = []
         self.columns = [
             "iteration",
@@ -486,6 +590,7 @@ class _History:
         self._name = name
         self._alarms = alarms
         self._peers = peers
+        self._tracker = tracker
         self._batch_columns = game.columns
         self._codes = list(game.space.codes)
         entropies = game.space.entropies()
@@ -534,7 +639,7 @@ class _History:
         row = self.rows[-1]
         beside = self._entropies if row[-1] is not None else {}
         columns = [*self.columns, *beside]
-        tracking.current().log_row(self._name, columns, [*row, *beside.values()])
+        self._tracker.log_row(self._name, columns, [*row, *beside.values()])
 
     def summary(self) -> str:
         """The bounds of the last row, for the progress bar."""
