@@ -49,8 +49,12 @@ TAGS = {
 
 def test_a_name_tells_a_run_from_its_neighbours(make_training: Callable[..., Training]) -> None:
     one, several = make_training(seeds=[3], iterations=70), make_training(seeds=[3, 5])
-    assert run_name("mnist", "quick", one) == "mnist quick seed 3, 70 it"
-    assert run_name("mnist", "base", several) == "mnist base 2 seeds, 10 it"
+    assert run_name("mnist", "quick", one, {}) == "mnist quick seed 3, 70 it"
+    changed = {"training.lr_g": "0.0005", "model.spread": "fixed"}
+    name = "mnist base 2 seeds, 10 it, lr_g=0.0005, spread=fixed"
+    assert run_name("mnist", "base", several, changed) == name
+    long = run_name("mnist", "base", several, {"model.generator": "fc 8 " * 99})
+    assert len(long) == 80
 
 
 def read(text: str) -> Any:

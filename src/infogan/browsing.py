@@ -18,6 +18,7 @@ from infogan.tracking import EVALUATION, NOTE, curve, pictures
 SOURCE = "mlflow.source.name"
 _VIEW = "mlflow.sharedViewState."
 
+_LONGEST = 80  # characters of a name; beyond, no page shows them
 _LINE = "\n\n---\n"  # what a person writes below this line of a description is kept
 _WORDS = {"L_I_ratio": "L_I is {:.1%} of H(c)", "error": "error {:.1%}"}
 _OVER_SEEDS = ("mean", "deviation", "best", "worst")
@@ -26,11 +27,21 @@ _OVER_SEEDS = ("mean", "deviation", "best", "worst")
 # --- Runs ----------------------------------------------------------------------------------------
 
 
-def run_name(dataset: str, environment: str, training: Training) -> str:
-    """What tells a run from its neighbours in a list: ``mnist quick seed 0, 1000 it``."""
+def run_name(
+    dataset: str, environment: str, training: Training, changed: Mapping[str, str]
+) -> str:
+    """What tells a run from its neighbours: ``mnist quick seed 0, 1000 it, lr_g=0.0005``."""
     several = len(training.seeds) > 1
     seeds = f"{len(training.seeds)} seeds" if several else f"seed {training.seed}"
-    return f"{dataset} {environment} {seeds}, {training.iterations} it"
+    given = [f", {name.rpartition('.')[2]}={value}" for name, value in changed.items()]
+    return f"{dataset} {environment} {seeds}, {training.iterations} it{''.join(given)}"[:_LONGEST]
+
+
+def own_changes(run_params: Mapping[str, Any], dataset: str) -> dict[str, str]:
+    """What the command line says of a dataset, but for what the name of a run says anyway."""
+    own = (run_params.get("runtime_params") or {}).get(dataset, {})
+    named = "training.iterations", "training.seeds"
+    return {name: value for name, value in changes(own).items() if name not in named}
 
 
 def command(run_params: Mapping[str, Any]) -> str:

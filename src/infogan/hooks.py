@@ -421,7 +421,8 @@ class Tracking:
             artifacts = (self._project / "mlartifacts").as_uri()
         experiment = self._settings["experiment"].format(dataset=dataset)
         training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
-        name = browsing.run_name(dataset, self._environment, training)
+        changed = browsing.own_changes(self._run_params, dataset)
+        name = browsing.run_name(dataset, self._environment, training, changed)
         if "study" in node.tags:
             name = f"{dataset} {self._environment} study"
         tracker = tracking.open_run(uri, artifacts, experiment, name, resume)
@@ -455,6 +456,8 @@ class Tracking:
         training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
         reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
         report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
+        changed = browsing.own_changes(self._run_params, dataset)
+        told = ", ".join(f"{name}={value}" for name, value in changed.items())
         tags = {
             "dataset": dataset,
             "environment": self._environment,
@@ -462,23 +465,13 @@ class Tracking:
             "report": os.path.relpath(report, self._project),
             browsing.SOURCE: browsing.command(self._run_params),
             "mlflow.source.git.commit": code["git_commit"],
-            **self._changes(dataset),
+            **({"changes": told} if told else {}),
             **(_data_tags(dataset, card) if card else {}),
         }
         tracker.set_tags({tracking.NOTE: browsing.describe({**tracker.tags(), **tags}), **tags})
         tracker.set_experiment_tags(browsing.experiment_tags(reporting.title, model, training))
         if card:
             tracker.log_data(_data_name(dataset, card), card)
-
-    def _changes(self, dataset: str) -> dict[str, str]:
-        """What the command line says differently from the environment; what the run's name says
-        is left out.
-        """
-        own = (self._run_params.get("runtime_params") or {}).get(dataset, {})
-        given = browsing.changes(own)
-        named = "training.iterations", "training.seeds"
-        told = [f"{name}={value}" for name, value in given.items() if name not in named]
-        return {"changes": ", ".join(told)} if told else {}
 
     def _describe(self, dataset: str, metrics: dict[str, float]) -> None:
         """The result, in the descriptions of the run and of the runs of its seeds."""

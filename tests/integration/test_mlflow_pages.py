@@ -262,7 +262,7 @@ def test_a_model_leads_to_its_run_and_says_what_it_can(
 ) -> None:
     page = opened(f"{made.address}/#/models/infogan-digits")
     page.get_by_text("infogan generate --model models:/infogan-digits/latest").wait_for()
-    page.get_by_text(f"{NAME}:", exact=False).first.wait_for()
+    page.get_by_text(NAME).first.wait_for()
     page.get_by_role("link", name="Version 1").click()
     page.get_by_role("link", name=NAME).wait_for()
     screenshot(page, "mlflow_model")

@@ -214,7 +214,7 @@ def test_a_checkpoint_of_another_training_is_set_aside_wherever_it_lies(
 # --- What is tracked -----------------------------------------------------------------------------
 
 
-def test_every_evaluation_gives_a_picture_of_the_same_codes_and_changes_no_number(
+def test_every_evaluation_gives_a_picture_and_changes_no_number(
     data: Data,
     tmp_path: Path,
     model: Model,
@@ -235,6 +235,23 @@ def test_every_evaluation_gives_a_picture_of_the_same_codes_and_changes_no_numbe
     tracking.activate(tracking.Tracker())
     unwatched, *_ = fit(*data, tmp_path / "b", model, training)
     assert same(watched, unwatched)
+
+
+def test_pictures_are_always_of_the_same_codes(
+    data: Data,
+    tmp_path: Path,
+    make_model: Callable[..., Model],
+    make_training: MakeTraining,
+    tracker: Remembering,
+) -> None:
+    """A generator that does not learn gives the same picture every time."""
+    model = make_model(generator=["fc 2x2x8 relu", "upconv 6 s2 relu", "upconv 1 s2 sigmoid"])
+    fit(*data, tmp_path, model, make_training(iterations=6, evaluate_every=3, lr_g=1e-30))
+    first, *later = tracker.pictures.values()
+    assert len(np.unique(first)) > 2
+    assert len(later) == 2
+    for each in later:
+        np.testing.assert_array_equal(each, first)
 
 
 def test_h_of_each_code_is_sent_where_l_i_on_fresh_codes_is(
