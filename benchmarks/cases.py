@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from choices import choices
+from choices import arithmetic, choices
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -301,7 +301,7 @@ def pipeline(dataset: str, iterations: int) -> dict[str, Any]:
 
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
-    each.__name__: each for each in (alone, choices, compare, nothing, pipeline, seeds)
+    each.__name__: each for each in (alone, arithmetic, choices, compare, nothing, pipeline, seeds)
 }
 
 

@@ -87,6 +87,14 @@ def choices(found: dict[str, Any]) -> str:
     return table(["without", "times as long"], rows)
 
 
+def arithmetic(found: dict[str, Any]) -> str:
+    """Precisions and the compiler, beside float32 as it is."""
+    times = found["arithmetic"]["ms"]
+    usual = next(iter(times.values()))
+    rows = [(name, _ms(each), f"{each / usual:.2f}") for name, each in times.items()]
+    return table(["", "ms an iteration", "times as long"], rows)
+
+
 def batch_sizes(found: dict[str, Any]) -> str:
     """Growth with the batch."""
     rows = [
@@ -159,7 +167,7 @@ def ingestion(found: dict[str, Any]) -> str:
     return table(["", "images", "s", "images/s", "peak MB"], rows)
 
 
-TABLES = (loops, costs, choices, batch_sizes, lengths, seeds, around)
+TABLES = (loops, costs, choices, arithmetic, batch_sizes, lengths, seeds, around)
 
 
 def tables(found: dict[str, Any]) -> str:

@@ -119,6 +119,7 @@ def measure(run: Run, datasets: list[str], iterations: int | None, folder: Path)
         "nothing": run("nothing"),
         "loops": loops(run, datasets, iterations),
         "choices": run("choices", dataset="mnist", iterations=iterations),
+        "arithmetic": run("arithmetic", dataset="mnist", iterations=iterations),
         "growth": {
             "batch_size": growth_in_batch_size(run, iterations),
             "images": growth_in_images(run, iterations, folder),

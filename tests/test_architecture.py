@@ -43,6 +43,7 @@ LIBRARY = {
     "devices": {"options"},
     "distributed": {"batches", "networks", "training"},
     "seeds": set(),
+    "clustering": {"batches", "codes", "consistency", "networks", "options", "seeds"},
     "codes": {"options"},
     "networks": {"errors", "options"},
     "index": {"options", "report"},
@@ -50,6 +51,7 @@ LIBRARY = {
     "schedules": set(),
     "training": {
         "batches",
+        "clustering",
         "codes",
         "consistency",
         "networks",

@@ -98,6 +98,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     def run(case: str, **arguments: Any) -> dict[str, Any]:
         if "dataset" in arguments:
             arguments["dataset"] = "digits"
+        if case == "arithmetic":
+            arguments["compiled"] = False  # nobody wants to wait for a compiler
         return cases.run(case, **arguments)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -127,6 +129,7 @@ def test_a_run_finds_everything(found: dict[str, Any]) -> None:
     assert digits["ours"].keys() == digits["textbook"].keys()
     assert digits["ours"]["ms"] / digits["limit_ms"] == pytest.approx(digits["ratio_to_limit"])
     assert set(found["choices"]["without"]) == set(choices.CHOICES)
+    assert list(found["arithmetic"]["ms"]) == list(choices.ARITHMETIC)
     assert list(found["growth"]["batch_size"]) == ["8", "16"]
     assert list(found["growth"]["images"]) == ["300", "400"]
     assert list(found["growth"]["seeds"]) == ["2"]

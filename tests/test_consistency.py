@@ -12,7 +12,7 @@ from infogan.consistency import DRAWS, deform, inconsistency
 from infogan.options import Consistency
 
 NONE = {"rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0}
-ROTATION, WIDTH, HEIGHT, SHEAR, RIGHT, DOWN = range(DRAWS)
+ROTATION, WIDTH, HEIGHT, SHEAR, RIGHT, DOWN, THICKNESS = range(7)
 
 
 def options(**changes: Any) -> Consistency:
@@ -61,7 +61,7 @@ def source(content: Consistency, some: Tensor, clock: Tensor, size: int = 16) ->
 def test_no_amounts_or_draws_in_the_middle_change_nothing(
     images: Tensor, clock: Tensor, zero: str
 ) -> None:
-    everything = options(rotation=0.5, scale=0.5, shear=0.5, shift=0.5)
+    everything = options(rotation=0.5, scale=0.5, shear=0.5, shift=0.5, elastic=0.1, thickness=0.5)
     random = torch.rand(3, DRAWS, dtype=torch.float64)
     found = (
         deform(images, options(), clock, random)
@@ -131,7 +131,7 @@ def test_what_is_scaled_is_then_rotated_and_then_shifted(clock: Tensor) -> None:
             dtype=torch.float64,
         )
         torch.testing.assert_close(matrix[:, :2], turned @ scaled)
-        torch.testing.assert_close(matrix[:, 2], 0.1 * draw[RIGHT:])  # of half widths
+        torch.testing.assert_close(matrix[:, 2], 0.1 * draw[RIGHT : DOWN + 1])  # of half widths
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,44 @@ def test_a_scheduled_rotation_follows_the_clock(images: Tensor) -> None:
         torch.testing.assert_close(found, images.rot90(quarters, dims=(2, 3)))
 
 
+def elastic(count: int, row: int, column: int, x: float, y: float) -> Tensor:
+    """Only one of the 5 x 5 points moves, in units of what is allowed."""
+    found = draws(count)
+    points = found[:, THICKNESS + 1 :].view(count, 2, 5, 5)
+    points[:, 0, row, column], points[:, 1, row, column] = (x + 1) / 2, (y + 1) / 2
+    return found
+
+
+def test_an_elastic_deformation_moves_a_point_by_its_share_and_far_ones_not_at_all() -> None:
+    clock, size = torch.zeros((), dtype=torch.float64), 17  # pixel 8 is the middle point
+    line = (torch.arange(size, dtype=torch.float64) + 0.5) * 2 / size - 1
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    images = torch.stack([x, y]).expand(1, 2, size, size)
+    found = deform(images, options(elastic=0.05), clock, elastic(1, 2, 2, 1.0, -0.5)) - images
+    torch.testing.assert_close(found[0, :, 8, 8], torch.tensor([0.1, -0.05], dtype=torch.float64))
+    assert found[0, :, 8, 4].abs().max() < 1e-12  # a neighbouring point
+    assert 0.02 < found[0, 0, 8, 6] < 0.1  # between the two
+    assert found[0, :, :, :1].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("move", [1.0, 0.5, -0.5, -1.0])
+def test_a_bright_stroke_grows_or_thins_by_up_to_a_pixel(clock: Tensor, move: float) -> None:
+    image = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
+    image[:, :, 3:6, 3:6] = 1.0
+    found = deform(image, options(thickness=1.0), clock, draws(1, thickness=move))
+    if move > 0:  # the ring around it
+        assert found[0, 0, 2, 4].item() == pytest.approx(move)
+        assert found[0, 0, 4, 4].item() == pytest.approx(1)
+        assert found[0, 0, 1, 4].item() == pytest.approx(0, abs=1e-12)
+    else:
+        assert found[0, 0, 3, 4].item() == pytest.approx(1 + move, abs=1e-12)
+        assert found[0, 0, 4, 4].item() == pytest.approx(1)
+    half = deform(image, options(thickness=0.5), clock, draws(1, thickness=move))
+    torch.testing.assert_close(half - image, (found - image) / 2)
+
+
 def test_each_image_has_a_deformation_of_its_own(images: Tensor, clock: Tensor) -> None:
-    content = options(rotation=0.4, scale=0.2, shear=0.1, shift=0.1)
+    content = options(rotation=0.4, scale=0.2, shear=0.1, shift=0.1, elastic=0.05, thickness=0.5)
     some = torch.rand(3, DRAWS, dtype=torch.float64)
     found = deform(images, content, clock, some)
     for i in range(3):
@@ -177,7 +213,7 @@ def test_each_image_has_a_deformation_of_its_own(images: Tensor, clock: Tensor) 
 
 def test_pixels_stay_in_their_range(clock: Tensor) -> None:
     images = 5 + torch.rand(50, 1, 8, 8, dtype=torch.float64)
-    content = options(rotation=3.0, scale=0.9, shear=0.9, shift=0.9)
+    content = options(rotation=3.0, scale=0.9, shear=0.9, shift=0.9, elastic=0.3, thickness=1.0)
     found = deform(images, content, clock, torch.rand(50, DRAWS, dtype=torch.float64))
     assert found.shape == images.shape
     assert found.min() >= images.min() - 1e-12
@@ -235,6 +271,13 @@ def test_without_balance_the_image_itself_is_not_moved() -> None:
     inconsistency(of_real, of_deformed, 0.0).backward()  # type: ignore[no-untyped-call]
     assert of_real.grad is not None
     assert not of_real.grad.any()
+
+
+def test_a_category_that_nobody_has_leaves_gradients_finite() -> None:
+    logits = certain([2] * 8).requires_grad_()
+    inconsistency(logits, logits, 1.0).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_the_entropy_is_that_of_everybody() -> None:

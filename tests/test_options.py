@@ -44,6 +44,19 @@ CONSISTENCY = {
     "shear": 0.1,
     "shift": 0.1,
 }
+CLUSTERING = {
+    "code": "c1",
+    "weight": 1.0,
+    "iterations": 300,
+    "refinements": 100,
+    "lr": 5e-4,
+    "temperature": 0.5,
+    "certainty": 0.3,
+    "rotation": 0.5,
+    "scale": 0.15,
+    "shear": 0.25,
+    "shift": 0.15,
+}
 DATA = {"shape": [1, 8, 8], "transforms": [], "train": "all[0:20]", "test": "all[20:28]"}
 
 
@@ -280,6 +293,35 @@ def test_consistency_of_a_code_without_categories_is_refused(
     )
     with pytest.raises(UserError, match=words):
         check_blocks(data, model, make_training(consistency={**CONSISTENCY, "codes": [name]}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"code": None}, ["training.clustering.code is None"]),
+        ({"weight": -1}, ["training.clustering.weight: -1 is not a number of 0 or more"]),
+        ({"iterations": 0}, ["training.clustering.iterations is 0", "greater than or equal to 1"]),
+        ({"temperature": 0}, ["training.clustering.temperature is 0", "greater than 0"]),
+        ({"lr": 0}, ["training.clustering.lr is 0", "greater than 0"]),
+        ({"thickness": 1.5}, ["training.clustering.thickness: 1.5 would leave", "at most 1"]),
+        ({"scale": 1}, ["training.clustering.scale: 1.0 would shrink an image to nothing"]),
+    ],
+)
+def test_a_bad_clustering_is_named_with_what_would_be_right(
+    training_block: dict[str, Any], changes: dict[str, Any], words: list[str]
+) -> None:
+    refuses(Training, {**training_block, "clustering": {**CLUSTERING, **changes}}, *words)
+
+
+def test_clustering_is_of_a_code_with_categories_and_in_one_process(
+    model: Model, make_training: Callable[..., Training]
+) -> None:
+    data = Data.model_validate(DATA)
+    check_blocks(data, model, make_training(clustering=CLUSTERING))
+    with pytest.raises(UserError, match=r"clustering\.code names 'c2', but the categorical codes"):
+        check_blocks(data, model, make_training(clustering={**CLUSTERING, "code": "c2"}))
+    with pytest.raises(UserError, match=r"is 2, but training\.clustering is for one process"):
+        check_blocks(data, model, make_training(clustering=CLUSTERING, devices=2))
 
 
 def test_without_categories_there_is_no_consistency(
@@ -538,6 +580,7 @@ OTHER: dict[str, Any] = {
     "nodes": 2,
     "batch_norm": "replica",
     "consistency": CONSISTENCY,
+    "clustering": CLUSTERING,
     "instance_noise": 0.1,
     "steps_g": 2,
     "average_g": 0.99,

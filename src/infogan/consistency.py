@@ -7,21 +7,27 @@ whose objective it is with affine deformations; Elastic-InfoGAN (Ojha et al. 202
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate, max_pool2d
 
-from infogan.options import Consistency
-from infogan.schedules import at
+from infogan.options import Deformation
+from infogan.schedules import Amount, at
 
-DRAWS = 6  # random numbers of a deformation: rotation, scale x, scale y, shear, shift x, shift y
+_POINTS = 5  # along each side; an elastic deformation moves these, and what is between follows
+# Random numbers of a deformation: rotation, scale x, scale y, shear, shift x, shift y, thickness,
+# and where each point moves.
+DRAWS = 7 + 2 * _POINTS**2
 
 
-def deform(images: Tensor, options: Consistency, clock: Tensor, draws: Tensor) -> Tensor:
-    """Copies of images, each rotated, scaled, sheared and shifted, (n, C, H, W) -> (n, C, H, W).
+def deform(images: Tensor, options: Deformation, clock: Tensor, draws: Tensor) -> Tensor:
+    """Copies of images, each deformed in its own way, (n, C, H, W) -> (n, C, H, W).
 
-    ``draws`` (n, 6) are numbers in [0, 1): what moves each image, evenly between minus and plus
-    what the options say at this time. What comes in from outside continues the edge.
+    Strokes grow or thin; then the image is scaled, sheared, rotated and shifted, with an elastic
+    movement beside. ``draws`` (n, DRAWS) are numbers in [0, 1): what moves each image, evenly
+    between minus and plus what the options say at this time. What comes in from outside continues
+    the edge.
     """
-    turn, wide, high, slant, right, down = (2 * draws - 1).to(images.dtype).unbind(dim=1)
+    moves = (2 * draws - 1).to(images.dtype)
+    turn, wide, high, slant, right, down, thick = moves[:, :7].unbind(dim=1)
     angle = turn * at(options.rotation, clock)
     scale = at(options.scale, clock)
     shear = slant * at(options.shear, clock)
@@ -37,7 +43,25 @@ def deform(images: Tensor, options: Consistency, clock: Tensor, draws: Tensor) -
         dim=1,
     )
     grid = affine_grid(matrix, list(images.shape), align_corners=False)
+    if _happens(options.elastic):
+        points = moves[:, 7:].view(-1, 2, _POINTS, _POINTS) * (2 * at(options.elastic, clock))
+        size = list(images.shape[2:])
+        smooth = interpolate(points, size, mode="bicubic", align_corners=True)
+        grid = grid + smooth.permute(0, 2, 3, 1)
+    if _happens(options.thickness):
+        images = _thickened(images, (thick * at(options.thickness, clock))[:, None, None, None])
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _happens(amount: Amount) -> bool:
+    return amount != 0
+
+
+def _thickened(images: Tensor, amount: Tensor) -> Tensor:
+    """Between each image and the brightest (above 0) or the darkest (below) of 3 x 3 pixels."""
+    grown, thinned = max_pool2d(images, 3, 1, 1), -max_pool2d(-images, 3, 1, 1)
+    grows, thins = amount.clamp(min=0), (-amount).clamp(min=0)
+    return images + grows * (grown - images) + thins * (thinned - images)
 
 
 def inconsistency(
@@ -52,5 +76,6 @@ def inconsistency(
     target = of_real.detach().softmax(dim=1)
     cross_entropy = -(target * of_deformed.log_softmax(dim=1)).sum(dim=1).mean()
     mean = (of_real if everybody is None else everybody).softmax(dim=1).mean(dim=0)
+    mean = mean.clamp(min=torch.finfo(mean.dtype).tiny)  # the slope of entropy at 0 is infinite
     loss: Tensor = cross_entropy - balance * torch.special.entr(mean).sum()
     return loss

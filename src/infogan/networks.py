@@ -138,7 +138,7 @@ class Judgement(NamedTuple):
     real_logit: Tensor  # (n,), of D
     fake_logit: Tensor  # (n,)
     of_fake: Tensor  # (n, q), of Q
-    of_real: Tensor | None  # (n, q), of Q; None unless there are further images
+    of_real: Tensor | None  # (n, q), of Q, if that is asked for
     of_others: tuple[Tensor, ...]  # (n, q) each, of Q
 
 
@@ -204,10 +204,11 @@ class Discriminator(nn.Module):
         real: Tensor,
         fake: Tensor,
         *others: Tensor,
+        reads_real: bool = False,
         informs_trunk: bool = True,
         joint: bool = False,
     ) -> Judgement:
-        """D of real and of generated images, Q of generated and, if there are any, of others.
+        """D of real and of generated images, Q of generated ones, of others, and maybe of real.
 
         Unless it informs the trunk, what is learned from Q's outputs for generated images ends at
         the Q head. ``joint``: batch norm sees all images as one batch.
@@ -217,7 +218,7 @@ class Discriminator(nn.Module):
             self.d_logit(of_real),
             self.d_logit(of_fake),
             self.q_outputs(of_fake if informs_trunk else of_fake.detach()),
-            self.q_outputs(of_real) if others else None,
+            self.q_outputs(of_real) if reads_real else None,
             tuple(self.q_outputs(each) for each in of_others),
         )
 

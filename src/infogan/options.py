@@ -576,20 +576,15 @@ class Model(Block):
             before = after if name == "trunk" else before  # both heads stand on the trunk
 
 
-class Consistency(Options):
-    """An extension of the paper: categories of real images survive a deformation.
+class Deformation(Options):
+    """How copies of images are deformed: by amounts uniform between minus and plus these."""
 
-    Each image is deformed by amounts that are uniform between minus and plus what stands here.
-    """
-
-    codes: Annotated[tuple[str, ...], Field(min_length=1)]  # categorical ones
-    weight: Changing
-    balance: Weight  # of the entropy that keeps all categories in use
     rotation: Changing  # radians
     scale: Changing  # share of the size, of width and height each
     shear: Changing  # share of the width, from the middle to an edge
     shift: Changing  # share of the width and of the height
-    generated: Weight = 0.0  # of the same codes' L_I on deformed generated images
+    elastic: Changing = 0.0  # share of the size that each of 5 x 5 points moves, the rest smoothly
+    thickness: Changing = 0.0  # bright strokes grow or thin: 1 by a pixel on each side
 
     @field_validator("scale")
     @classmethod
@@ -597,6 +592,34 @@ class Consistency(Options):
         if largest(scale) >= 1:
             raise ValueError(f"{scale} would shrink an image to nothing: it must be less than 1")
         return scale
+
+    @field_validator("thickness")
+    @classmethod
+    def _stays_in_range(cls, thickness: Amount) -> Amount:
+        if largest(thickness) > 1:
+            raise ValueError(f"{thickness} would leave the range of pixels: it must be at most 1")
+        return thickness
+
+
+class Consistency(Deformation):
+    """An extension of the paper: categories of real images survive a deformation."""
+
+    codes: Annotated[tuple[str, ...], Field(min_length=1)]  # categorical ones
+    weight: Changing
+    balance: Weight  # of the entropy that keeps all categories in use
+    generated: Weight = 0.0  # of the same codes' L_I on deformed generated images
+
+
+class Clustering(Deformation):
+    """An extension of the paper: the categories of a code begin as clusters of real images."""
+
+    code: str  # a categorical one
+    weight: Changing  # in the game: of Q's cross entropy with what the clustering has found
+    iterations: Positive  # that teach the trunk to tell images, however deformed, apart
+    refinements: Natural  # iterations that teach Q to be certain of the clusters
+    lr: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(gt=0)]  # of the similarity of images
+    certainty: Weight  # of the mean entropy of the categories, while they are refined
 
 
 class Training(Block):
@@ -618,6 +641,7 @@ class Training(Block):
     evaluation_samples: Positive
     # Not in the paper. What is absent does not happen.
     consistency: Consistency | None = None
+    clustering: Clustering | None = None
     instance_noise: Changing = 0.0  # on what D and Q see: its deviation, in units of pixel_range
     steps_g: Positive = 1  # G steps an iteration
     average_g: Annotated[float, Field(gt=0, lt=1)] | None = None  # of G's weights: its decay
@@ -753,7 +777,7 @@ class Reporting(Block):
                 )
 
 
-_INNER = (SourceFile, FaceScene, ChairScene, Claim, Consistency, Recipe)
+_INNER = (SourceFile, FaceScene, ChairScene, Claim, Consistency, Clustering, Recipe)
 
 BLOCKS: dict[str, type[Block]] = {
     "source": Source,
@@ -776,12 +800,20 @@ def check_blocks(data: Data, model: Model, training: Training) -> None:
             f"only {data.train.count} images; a batch cannot be larger than the data."
         )
     categorical = [code.name for code in model.codes if isinstance(code, CategoricalPrior)]
-    for name in training.consistency.codes if training.consistency else ():
+    named = [("consistency.codes", name) for name in getattr(training.consistency, "codes", ())]
+    if training.clustering:
+        named.append(("clustering.code", training.clustering.code))
+    for key, name in named:
         if name not in categorical:
             raise UserError(
-                f"training.consistency.codes names {name!r}, but the categorical codes of the "
+                f"training.{key} names {name!r}, but the categorical codes of the "
                 f"model are {', '.join(categorical) or 'none'}."
             )
+    if training.clustering and training.processes > 1:
+        raise UserError(
+            f"training.devices x training.nodes is {training.processes}, but training.clustering "
+            "is for one process: leave both at 1, or cluster nothing."
+        )
     share, rest = divmod(training.batch_size, training.processes)
     if rest or share < 2:
         raise UserError(
@@ -809,6 +841,7 @@ _RESUMABLE = {
 # Code that decides what the next iteration gives.
 _TRAINS = (
     "batches",
+    "clustering",
     "codes",
     "consistency",
     "distributed",

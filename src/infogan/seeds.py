@@ -3,7 +3,7 @@
 import numpy as np
 
 # What the seed of a training is used for; each purpose has a stream of its own.
-INITIALISATION, LATENT, ORDER, HELD_OUT, DIAGNOSIS, SHEET = range(6)
+INITIALISATION, LATENT, ORDER, HELD_OUT, DIAGNOSIS, SHEET, CLUSTERING = range(7)
 
 
 def derive_seed(seed: int, *purpose: int) -> int:

@@ -10,8 +10,9 @@ One iteration is two updates (published code; paper, sections 5 and 6, Appendix 
 Real and generated images pass D apart, each with its own batch-norm statistics. Only generated
 images enter L_I. The regular GAN of Figure 1 differs in one thing: L_I is missing from loss_G.
 
-Extensions of the paper, each absent unless the options ask for it: the consistency term, noise on
-the images, rates and lambdas that change, several G steps an iteration, an average of G's weights.
+Extensions of the paper, each absent unless the options ask for it: the consistency term, a teacher
+that has clustered real images, noise on the images, rates and lambdas that change, several G steps
+an iteration, an average of G's weights.
 """
 
 import copy
@@ -26,10 +27,19 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from infogan.batches import ALONE, Share, batches
+from infogan.clustering import frozen, untaught
 from infogan.codes import LatentSpace
 from infogan.consistency import DRAWS, deform, inconsistency
-from infogan.networks import Judgement, Networks, build, settle, to_pixels
-from infogan.options import CategoricalPrior, Consistency, Model, Shape, Training
+from infogan.networks import Discriminator, Judgement, Networks, build, settle, to_pixels
+from infogan.options import (
+    CategoricalPrior,
+    Clustering,
+    Consistency,
+    Deformation,
+    Model,
+    Shape,
+    Training,
+)
 from infogan.schedules import Amount, Schedule, at
 from infogan.seeds import INITIALISATION, LATENT, derive_seed
 
@@ -66,6 +76,11 @@ class Game:
         return self.training.consistency if self.informs_generator else None
 
     @property
+    def clustering(self) -> Clustering | None:
+        """How the teacher of Q was trained; the regular GAN has none."""
+        return self.training.clustering if self.informs_generator else None
+
+    @property
     def told_entropies(self) -> dict[str, float]:
         """H(c) of the categorical codes that G is told about."""
         return {
@@ -79,6 +94,7 @@ class Game:
         """Names of the numbers in a row."""
         bounds = [f"lower_bound.{name}" for name in self.space.codes]
         own = ["inconsistency"] if self.consistency else []
+        own += ["untaught"] if self.clustering else []
         return ["loss_d", "loss_g", "d_real", "d_fake", *bounds, *own]
 
 
@@ -117,6 +133,7 @@ class State:
     judge: Callable[..., Judgement]
     generate: Callable[[Tensor], Tensor]
     everybody: Callable[[Tensor], Tensor] = lambda rows: rows  # the rows of all processes
+    teacher: Discriminator | None = None  # knows the categories of real images; does not change
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as plain values and tensors."""
@@ -128,6 +145,7 @@ class State:
             "optimizer_g": self.optimizer_g.state_dict(),
             "random": self.random.get_state(),
             "iteration": self.iteration,
+            "teacher": self.teacher.state_dict() if self.teacher else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -138,12 +156,15 @@ class State:
         self.random.set_state(state["random"].cpu())
         self.iteration = state["iteration"]
         self.clock.fill_(self.iteration)
+        if state["teacher"] is not None:
+            self.teacher = frozen(copy.deepcopy(self.networks.discriminator))
+            self.teacher.load_state_dict(state["teacher"])
         if state["average_g"] is not None:
             self.evaluated.generator.load_state_dict(state["average_g"])
 
 
 def start(model: Model, training: Training, image_shape: Shape, device: torch.device) -> State:
-    """A new state: weights and latent variables follow from the seed."""
+    """A new state: weights and latent variables follow from the seed. It has no teacher yet."""
     networks = build(model, image_shape, derive_seed(training.seed, INITIALISATION))
     # Convolutions are faster on images whose channels lie side by side.
     networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -197,7 +218,7 @@ def seen(state: State, game: Game, images: Tensor) -> Tensor:
     return images + game.share.of(noise) * (at(deviation, state.clock) * (high - low))
 
 
-def _deformed(state: State, game: Game, options: Consistency, images: Tensor) -> Tensor:
+def _deformed(state: State, game: Game, options: Deformation, images: Tensor) -> Tensor:
     draws = torch.rand(
         len(images) * game.share.processes,
         DRAWS,
@@ -210,10 +231,10 @@ def _deformed(state: State, game: Game, options: Consistency, images: Tensor) ->
 def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
     """Update trunk, D head and Q head; G stays. Gives loss_d, d_real, d_fake and L_I per code.
 
-    All numbers are those of the minibatch before the update. The last one, with the consistency
-    term, is its value, a mean over its codes.
+    All numbers are those of the minibatch before the update. With the consistency term, its value
+    follows, a mean over its codes; with clustering, the cross entropy with the teacher.
     """
-    options, clock = game.consistency, state.clock
+    options, clustering, clock = game.consistency, game.clustering, state.clock
     latent = game.latent(len(real), state.random)
     with torch.no_grad():
         fake = state.networks.generator(latent)
@@ -225,6 +246,7 @@ def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
 
     judgement = state.judge(
         *(seen(state, game, each) for each in images),
+        reads_real=bool(options or clustering),
         informs_trunk=game.informs_trunk,
         joint=game.training.joint_batch_norm,
     )
@@ -245,6 +267,10 @@ def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
             told = torch.stack([again[name] for name in options.codes]).sum()
             loss = loss - options.generated * told
         numbers.append(disagreement)
+    if clustering:
+        cross_entropy = _untaught(state, game, clustering, real, judgement)
+        loss = loss + at(clustering.weight, clock) * cross_entropy
+        numbers.append(cross_entropy)
 
     state.optimizer_d.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -268,6 +294,17 @@ def _disagreement(state: State, game: Game, options: Consistency, judgement: Jud
             for name in options.codes
         ]
     ).mean()
+
+
+def _untaught(
+    state: State, game: Game, options: Clustering, real: Tensor, judgement: Judgement
+) -> Tensor:
+    assert judgement.of_real is not None
+    assert state.teacher is not None
+    place = dict(game.space.q_columns())[options.code]
+    with torch.no_grad():
+        target = state.teacher.q_outputs(state.teacher.trunk(real))[:, place].softmax(dim=1)
+    return untaught(target, judgement.of_real[:, place])
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: Amount, clock: Tensor) -> None:

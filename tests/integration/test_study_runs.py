@@ -34,7 +34,7 @@ def test_a_further_seed_is_added_to_the_run_of_the_study(
     assert [name.partition(" of ")[0] for name, _ in more] == [
         "digits smoke study",
         "paper, seed 0",
-        "consistent, seed 0",
+        "modern, seed 0",
         "paper, seed 1",
-        "consistent, seed 1",
+        "modern, seed 1",
     ]

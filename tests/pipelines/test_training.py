@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from infogan import checkpoint, information, tracking
+from infogan import checkpoint, clustering, information, tracking
 from infogan import training as game
 from infogan.alarms import ADVICE
 from infogan.datasets.values import Arrays, Rows, Weights
@@ -515,6 +515,83 @@ def test_the_history_has_a_column_for_consistency(
     assert np.isfinite(values).all()
     _, rows, *_ = fit_baseline(*data, tmp_path / "regular", model, training)
     assert "inconsistency" not in rows.columns
+
+
+CLUSTERED = {
+    "code": "c1",
+    "weight": 1.0,
+    "iterations": 4,
+    "refinements": 3,
+    "lr": 1e-3,
+    "temperature": 0.5,
+    "certainty": 0.3,
+    "rotation": 0.2,
+    "scale": 0.1,
+    "shear": 0.1,
+    "shift": 0.1,
+}
+
+
+def test_a_clustered_training_goes_on_as_if_nothing_had_been(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It keeps its teacher; the regular GAN has none."""
+    training = make_training(clustering=CLUSTERED)
+    expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
+    assert np.isfinite([row[rows.columns.index("untaught")] for row in rows.rows[1:]]).all()
+    _, regular, _ = fit_baseline(*data, tmp_path / "whole", model, training)
+    assert "untaught" not in regular.columns
+
+    real, clustered = game.one_iteration, []
+
+    def iterate(state: game.State, *rest: Any) -> Any:
+        if state.iteration == 7:
+            raise RuntimeError("the power is gone")
+        return real(state, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(game, "one_iteration", iterate)
+        with pytest.raises(RuntimeError, match="the power is gone"):
+            fit(*data, tmp_path / "broken", model, training)
+    assert iterations(tmp_path / "broken") == [0, 5]
+    monkeypatch.setattr(clustering, "cluster", lambda *_: clustered.append(1))
+    found, again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert same(found, expected)
+    assert again == rows
+    assert not clustered
+
+
+def test_a_signal_while_it_clusters_ends_it_with_nothing_half_done(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    training = make_training(clustering=CLUSTERED)
+    expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
+    real, calls = clustering.likeness, []
+
+    def likeness(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    monkeypatch.setattr(clustering, "likeness", likeness)
+    with pytest.raises(KeyboardInterrupt):
+        fit(*data, tmp_path / "broken", model, training)
+    assert len(calls) == 2
+    assert iterations(tmp_path / "broken") == []
+    assert "infogan stops before its first iteration; it begins anew" in caplog.text
+    found, again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert same(found, expected)
+    assert again == rows
 
 
 # --- Profile -------------------------------------------------------------------------------------

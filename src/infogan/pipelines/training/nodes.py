@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from infogan import tracking
 from infogan.datasets.values import Arrays, Rows, Weights
 from infogan.errors import UserError
-from infogan.options import Model, Training, fingerprint
+from infogan.options import Clustering, Model, Training, fingerprint
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
     from collections.abc import Generator, Iterator
@@ -384,6 +384,11 @@ class _Fit:
                 yield from self._iterate(bar)
                 self._pause()  # the signal may have come with the last iteration
             except _Stop:
+                if self._game.clustering and not self._state.teacher:
+                    _logger.warning(
+                        "%s stops before its first iteration; it begins anew", self._name
+                    )
+                    raise
                 self._save()
                 _logger.warning(
                     "%s stops at iteration %d, which is saved", self._name, self._state.iteration
@@ -399,6 +404,8 @@ class _Fit:
             history.open()
         if not self._iterations:  # there is no regular GAN
             return
+        if self._game.clustering and not state.teacher:
+            yield from self._cluster(self._game.clustering)
         if history.awaits_evaluation(options.evaluate_every, self._iterations):
             self._evaluate()
         looks = options.log_every, options.evaluate_every, options.checkpoint_every
@@ -428,6 +435,28 @@ class _Fit:
             if last:
                 return
             yield
+
+    def _cluster(self, options: Clustering) -> "Generator[None]":
+        """Train the teacher."""
+        from tqdm import tqdm
+
+        from infogan.clustering import cluster
+
+        given = self._model, options, self._game.training, self._hold(self._device)
+        steps = cluster(*given, self._image_shape, self._device)
+        total = options.iterations + options.refinements
+        pausing = tqdm(total=total, desc="clusters", unit="it", dynamic_ncols=True, mininterval=15)
+        with pausing as bar:
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    self._state.teacher = end.value
+                    break
+                self._pause()
+                bar.update()
+                yield
+        self._save()
 
     def _profiled(self, steps: "Iterator[Tensor]") -> "Iterator[Tensor]":
         from infogan.profiling import profiled
