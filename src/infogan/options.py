@@ -34,7 +34,7 @@ from pydantic import (
 )
 
 from infogan.errors import UserError
-from infogan.schedules import Amount, largest, parse_amount, write_amount
+from infogan.schedules import Amount, Schedule, largest, parse_amount, write_amount
 
 Shape = tuple[int, ...]  # (units,) or (C, H, W)
 
@@ -620,6 +620,13 @@ class Clustering(Deformation):
     lr: Annotated[float, Field(gt=0)]
     temperature: Annotated[float, Field(gt=0)]  # of the similarity of images
     certainty: Weight  # of the mean entropy of the categories, while they are refined
+
+    @field_validator("rotation", "scale", "shear", "shift", "elastic", "thickness")
+    @classmethod
+    def _stays(cls, amount: Amount) -> Amount:
+        if isinstance(amount, Schedule):
+            raise ValueError(f"{amount} cannot change: clusters are found before the game begins")
+        return amount
 
 
 class Training(Block):
