@@ -25,7 +25,11 @@ from infogan.explorer.app import Shelf, create_app
 from infogan.trained import Trained
 
 PAGE = Path(explorer.__file__).parent / "page"
-MATCHED = {"code": "c1", "class_of_category": [5, -1, 2]}
+MATCHED = {
+    "code": "c1",
+    "class_of_category": [5, -1, 2],
+    "tells": {"c1": "Smiling, 50.0% of it"},
+}
 TOY = Registered("infogan-toy", 3, ("latest", "best"), "toy base seed 0")
 OLD = Registered("infogan-toy", 2, (), "")
 AT = "/api/models/infogan-toy/3"
@@ -160,6 +164,8 @@ def test_each_code_has_a_slider_twice_as_wide_as_trained_or_its_categories(
     assert list(codes) == ["c1", "c2", "c3_0", "c3_1"]
     assert codes["c1"]["categories"] == 3
     assert codes["c1"]["classes"] == [5, None, 2]
+    assert codes["c1"]["tells"] == "Smiling, 50.0% of it"
+    assert codes["c2"]["tells"] == ""
     assert codes["c1"]["strip"] == [0, 1, 2]
     assert {name: codes["c2"][name] for name in ("low", "high", "least", "most", "start")} == {
         "low": -1,

@@ -319,6 +319,7 @@ def test_only_a_run_that_trained_the_model_has_it(monkeypatch: pytest.MonkeyPatc
         "toy.record": {"mlflow_run_id": "the run", "alarms": {}},
         "toy.seed_metrics": Rows((), []),
         "toy.categories": {},
+        "toy.known_factors": {},
         "toy.card": {"splits": {"test": {"sha256": "abc"}}},
     }
     hooks._catalog = SimpleNamespace(  # type: ignore[assignment]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infogan.options import Reporting
-from infogan.report import caption, findings, page, strongest
+from infogan.report import caption, findings, page, strongest, tells
 
 METRICS = {
     "lower_bound.c1": 2.291,
@@ -238,6 +238,16 @@ def test_each_codes_strongest_factors_are_those_farthest_beyond_chance() -> None
         ("c3", "Smiling", "0.25"),
         ("c3", "Bald", "0.10"),
     ]
+
+
+def test_each_code_tells_of_one_factor_if_of_any() -> None:
+    assert tells(KNOWN) == {
+        "c1": "Smiling, 50.0% of it",
+        "c2": "Smiling, 4.3% of it",
+        "c3": "Hat & <tie>, rank correlation 0.90",
+    }
+    blind = {**KNOWN, "categorical": {**KNOWN["categorical"], "chance": [[9.0] * 4] * 2}}
+    assert list(tells(blind)) == ["c3"]
 
 
 def test_the_page_has_a_table_of_known_factors_where_there_are_any(read: Reader) -> None:

@@ -39,7 +39,7 @@ from infogan.options import (
     flatten,
 )
 from infogan.registry import Candidate
-from infogan.report import findings
+from infogan.report import findings, tells
 
 _logger = logging.getLogger(__name__)
 
@@ -497,7 +497,10 @@ class Tracking:
                 name=self._settings["model"].format(dataset=dataset),
                 dataset=_data_name(dataset, card),
                 weights=catalog.get(f"{dataset}.model").path,  # type: ignore[union-attr]
-                categories=catalog.load(f"{dataset}.categories"),
+                categories={
+                    **catalog.load(f"{dataset}.categories"),
+                    "tells": tells(catalog.load(f"{dataset}.known_factors")),
+                },
                 metrics=metrics,
                 test_sha256=card["splits"]["test"]["sha256"],
                 competes=self._settings["best"] and "partial" not in card,

@@ -48,7 +48,7 @@ class Candidate:
     name: str  # in the registry
     dataset: str
     weights: Path
-    categories: Mapping[str, Any]  # categories.json: empty without labels
+    categories: Mapping[str, Any]  # categories.json, and what each code ``tells`` of
     metrics: Mapping[str, float]
     test_sha256: str  # of the images it was evaluated on
     competes: bool  # for best: not where the networks are tiny or the data a part
@@ -158,8 +158,8 @@ def save(path: Path, candidate: Candidate, **identity: str) -> None:
 
     from infogan.trained import Trained
 
-    known = ("code", "class_of_category")
-    matched = {name: candidate.categories[name] for name in known if candidate.categories}
+    known = ("code", "class_of_category", "tells")
+    matched = {name: candidate.categories[name] for name in known if name in candidate.categories}
     trained = Trained.load(candidate.weights, matched)
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     with TemporaryDirectory() as folder:

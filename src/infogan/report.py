@@ -142,6 +142,22 @@ def strongest(known_factors: Mapping[str, Any]) -> dict[str, list[tuple[str, ...
     return rows
 
 
+def tells(known_factors: Mapping[str, Any]) -> dict[str, str]:
+    """Of each code that tells of a known factor or attribute, the one it tells most of, in words.
+
+    >>> tells({})
+    {}
+    """
+    rows, found = strongest(known_factors), {}
+    for code, factor, told, share, chance in rows["categorical"]:
+        if code not in found and float(told) > float(chance):
+            found[code] = f"{factor}, {share} of it"
+    for code, factor, correlation in rows["continuous"]:
+        if code not in found:
+            found[code] = f"{factor}, rank correlation {correlation}"
+    return found
+
+
 def page(
     reporting: Reporting,
     title: str,

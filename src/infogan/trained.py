@@ -54,8 +54,8 @@ Values = Mapping[str, Any]  # by the names of knobs or CLASS_WORDS
 class Trained:
     """Networks in eval mode on the CPU, and what is known of their categories.
 
-    ``matched`` is what evaluation found: ``code``, and ``class_of_category``, -1 where a category
-    is left over; empty if there were no labels.
+    ``matched`` is what evaluation found, without labels nothing: ``code``, ``class_of_category``,
+    -1 where a category is left over, and what each code ``tells`` of, in words.
     """
 
     def __init__(

@@ -130,12 +130,14 @@ def _description(trained: Trained) -> dict[str, Any]:
 
 
 def _control(trained: Trained, knob: Knob) -> dict[str, Any]:
-    """A code: the values of its strip, and its classes, or its slider."""
+    """A code: what it tells of, the values of its strip, and its classes, or its slider."""
+    tells = trained.matched.get("tells", {}).get(knob.name, "")
     if knob.categories:
         matched = trained.matched.get("code") == knob.name
         class_of = {category: each for each, category in trained.classes.items()}
         return {
             "name": knob.name,
+            "tells": tells,
             "categories": knob.categories,
             "start": 0,
             "classes": [class_of.get(k) for k in range(knob.categories)] if matched else None,
@@ -144,6 +146,7 @@ def _control(trained: Trained, knob: Knob) -> dict[str, Any]:
     least, most, step = _slider(knob)
     return {
         "name": knob.name,
+        "tells": tells,
         "categories": 0,
         "low": knob.low,
         "high": knob.high,

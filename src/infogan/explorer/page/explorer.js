@@ -185,7 +185,8 @@ function buildCodes() {
     const parts = $(code.categories ? "of-categories" : "of-slider").content.cloneNode(true);
     const field = parts.querySelector("fieldset");
     field.dataset.code = code.name;
-    field.querySelector("legend").textContent = code.name;
+    const tells = code.tells ? [make("small", { textContent: ` ${code.tells}` })] : [];
+    field.querySelector("legend").replaceChildren(code.name, ...tells);
     const radio = field.querySelector(".swept input");
     radio.value = code.name;
     radio.ariaLabel = `${code.name} in the strip`;
