@@ -120,6 +120,22 @@ def test_rates_and_weights_are_those_of_the_appendix(environment: str, dataset: 
     assert training.betas == (0.5, 0.999)
 
 
+def test_modern_is_the_recipe_of_the_study_and_official_no_extension() -> None:
+    base = parameters("base", "mnist")
+    for name in ("modern", "official"):
+        recipe = base["study"]["recipes"][name]
+        own = parameters(name, "mnist")
+        assert own["model"] == base["model"] | recipe["model"]
+        differing = {
+            key for key, value in own["training"].items() if base["training"].get(key) != value
+        }
+        changed = {key: own["training"][key] for key in differing}
+        assert {**changed, **recipe["training"]} == changed
+        assert differing - set(recipe["training"]) <= {"iterations", "evaluate_every"}
+    assert "clustering" not in parameters("official", "mnist")["training"]
+    assert "clustering" not in base["training"]
+
+
 def test_the_crop_of_figure_6_is_the_one_measured_on_its_tiles() -> None:
     assert parameters("base", "celeba")["data"]["transforms"][0] == "center_crop 108x108"
     assert parameters("figure6", "celeba")["data"]["transforms"][0] == "center_crop 105x86"
