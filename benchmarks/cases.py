@@ -238,7 +238,7 @@ def nothing() -> dict[str, Any]:
     }
 
 
-def _fit(
+def node(
     model: Model, training: Training, images: np.ndarray, checkpoints: Path, iterations: int
 ) -> None:
     """The training node."""
@@ -252,7 +252,7 @@ def seeds(dataset: str, count: int, iterations: int) -> dict[str, float]:
     model, training, shape = options(dataset, seeds=list(range(count)))
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        _fit(model, training, random_images(IMAGES, shape), Path(folder), iterations)
+        node(model, training, random_images(IMAGES, shape), Path(folder), iterations)
         seconds = time.perf_counter() - began
     return {
         "seconds": seconds,
@@ -279,11 +279,11 @@ def pipeline(dataset: str, iterations: int) -> dict[str, Any]:
         uri = f"sqlite:///{place / 'mlflow.db'}"
         artifacts = (place / "artifacts").as_uri()
         tracking.activate(tracking.open_run(uri, artifacts, "bench", "bench", None))
-        _fit(model, training, images, place, 1)
+        node(model, training, images, place, 1)
 
         before = seconds_of(steps, beside, device)
         began = time.perf_counter()
-        _fit(model, training, images, place, iterations)
+        node(model, training, images, place, iterations)
         inside = (time.perf_counter() - began) / (iterations - 1)
         after = seconds_of(steps, beside, device)
 

@@ -167,6 +167,78 @@ def ingestion(found: dict[str, Any]) -> str:
     return table(["", "images", "s", "images/s", "peak MB"], rows)
 
 
+def gpu_loops(found: dict[str, Any]) -> str:
+    """On a GPU: ours in each precision, not recorded, and the textbook's."""
+    rows = []
+    for dataset, each in found["loops"].items():
+        times = {name: one["ms"] for name, one in each["loops"].items()}
+        ours, textbook = times["float32"], times["textbook"]
+        plain = times["float32, not recorded"]
+        rows.append(
+            [
+                *(dataset, str(each["batch_size"])),
+                *(f"{times[name]:.2f}" for name in ("float32", "tf32", "bfloat16")),
+                *(f"{plain:.2f}", f"{plain / ours:.1f}"),
+                *(f"{textbook:.2f}", f"{textbook / ours:.1f}"),
+                *(f"{1e3 * each['batch_size'] / ours:,.0f}", f"{each['memory_mb']:,.0f}"),
+            ]
+        )
+    header = [
+        *("", "batch", "float32 ms", "tf32 ms", "bfloat16 ms", "not recorded ms", "speed-up"),
+        *("textbook ms", "speed-up", "images/s", "MB"),
+    ]
+    return table(header, rows)
+
+
+def gpu_extended(found: dict[str, Any]) -> str:
+    """On a GPU: extensions of the paper."""
+    rows = [(name, f"{each['ms']:.2f}") for name, each in found["extended"].items()]
+    return table(["MNIST with", "ms an iteration"], rows)
+
+
+def gpu_kernels(found: dict[str, Any]) -> str:
+    """On a GPU: what an iteration is made of."""
+    rows = [
+        (name, f"{each['kernels']:.0f}", f"{each['busy_ms']:.2f}")
+        for name, each in found["kernels"].items()
+    ]
+    return table(["MNIST in", "kernels an iteration", "ms that they take"], rows)
+
+
+def gpu_seeds(found: dict[str, Any]) -> str:
+    """On a GPU: seeds side by side."""
+    rows = [
+        (
+            precision,
+            count,
+            f"{ms:.2f}",
+            f"{ms / int(count):.2f}",
+            f"{int(count) * each['1'] / ms:.2f}",
+        )
+        for precision, each in found["seeds"].items()
+        for count, ms in each.items()
+    ]
+    header = ["MNIST in", "seeds", "ms an iteration of all", "ms a seed", "times as fast"]
+    return table(header, rows)
+
+
+def gpu_whole(found: dict[str, Any]) -> str:
+    """On a GPU: the training node."""
+    rows = [
+        (name, f"{each['iterations']:,}", f"{each['seconds']:.1f}")
+        for name, each in found["whole"].items()
+    ]
+    return table(["MNIST in", "iterations", "s"], rows)
+
+
+GPU_TABLES = (gpu_loops, gpu_extended, gpu_kernels, gpu_seeds, gpu_whole)
+
+
+def gpu_tables(found: dict[str, Any]) -> str:
+    """All tables of a run of gpu.py."""
+    return "\n\n".join(each(found) for each in GPU_TABLES)
+
+
 TABLES = (loops, costs, choices, arithmetic, batch_sizes, lengths, seeds, around)
 
 

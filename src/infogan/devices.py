@@ -32,5 +32,6 @@ def stream(device: torch.device) -> AbstractContextManager[Any]:
     if device.type != "cuda":
         return nullcontext()
     own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    own.wait_stream(torch.cuda.current_stream(device))  # for what was prepared before
     found: AbstractContextManager[Any] = torch.cuda.stream(own)
     return found

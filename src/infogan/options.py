@@ -611,7 +611,7 @@ class Consistency(Deformation):
 
 
 class Clustering(Deformation):
-    """An extension of the paper: the categories of a code begin as clusters of real images."""
+    """An extension of the paper: the categories of a code follow clusters of real images."""
 
     code: str  # a categorical one
     weight: Changing  # in the game: of Q's cross entropy with what the clustering has found

@@ -19,6 +19,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,6 @@ from infogan.options import (
     CategoricalPrior,
     Clustering,
     Consistency,
-    Deformation,
     Model,
     Shape,
     Training,
@@ -218,7 +218,7 @@ def seen(state: State, game: Game, images: Tensor) -> Tensor:
     return images + game.share.of(noise) * (at(deviation, state.clock) * (high - low))
 
 
-def _deformed(state: State, game: Game, options: Deformation, images: Tensor) -> Tensor:
+def _deformed(state: State, game: Game, options: Consistency, images: Tensor) -> Tensor:
     draws = torch.rand(
         len(images) * game.share.processes,
         DRAWS,
@@ -350,10 +350,17 @@ def _average(state: State, decay: float) -> None:
 
 def one_iteration(state: State, game: Game, batch: Tensor) -> Tensor:
     """Both steps on a batch of uint8 images: a row of numbers, as ``game.columns`` names them."""
-    half = game.training.precision == "bfloat16"
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=half):
+    # Each step anew, since autocast keeps its copies of the weights, which each step changes.
+    half = partial(
+        torch.autocast,
+        batch.device.type,
+        torch.bfloat16,
+        enabled=game.training.precision == "bfloat16",
+    )
+    with half():
         loss_d, *others = d_q_step(state, game, to_pixels(batch, game.pixel_range))
-        for _ in range(game.training.steps_g):
+    for _ in range(game.training.steps_g):
+        with half():
             loss_g = g_step(state, game, len(batch))
     if game.training.average_g is not None:
         _average(state, game.training.average_g)

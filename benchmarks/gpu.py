@@ -1,0 +1,257 @@
+"""On a GPU: our training loop, recorded and not, beside a plain textbook loop; and several seeds.
+
+For each data set's networks and settings, on made images of its shape. Loops of a data set take
+turns. Writes JSON, of which `make bench-docs` makes docs/benchmarks-gpu.md.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import page
+import torch
+from cases import IMAGES, node, options, ours, random_images, seconds_of, textbook
+from choices import CONSISTENCY
+from machine import RESULTS, machine
+from torch.profiler import ProfilerActivity, profile
+
+from infogan.clustering import frozen
+from infogan.devices import configure, stream
+from infogan.networks import build
+from infogan.options import Training
+from infogan.pipeline_registry import DATASETS
+from infogan.training import infogan, start, train
+
+GPU = torch.device("cuda")
+ROUNDS = 5
+SECONDS = 0.3  # of each loop in each round
+PRODUCT = 8192  # rows and columns of the matrices whose product tells the card's rate
+SEEDS = (1, 2, 4, 8)
+PROFILED = 20  # iterations
+TOP = 12  # kinds of kernels
+LENGTH = 5000  # iterations of the paper's MNIST run
+
+EAGER = {"cuda_graph": False}
+HALF = {"precision": "bfloat16"}
+LOOPS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "float32, not recorded": EAGER,
+    "tf32": {"precision": "tf32"},
+    "bfloat16": HALF,
+}
+# Extensions, whose D/Q step has more to do. Of the clustering, how the teacher came to be does not
+# matter here.
+CLUSTERING = {
+    "code": "c1",
+    "weight": 1.0,
+    "iterations": 1,
+    "refinements": 0,
+    "lr": 1e-3,
+    "temperature": 0.5,
+    "certainty": 0.3,
+    **{name: CONSISTENCY[name] for name in ("rotation", "scale", "shear", "shift")},
+}
+EXTENDED: dict[str, dict[str, Any]] = {
+    "clustering": {"clustering": CLUSTERING},
+    "clustering, bfloat16": {"clustering": CLUSTERING, **HALF},
+    "consistency": {"consistency": CONSISTENCY},
+    "consistency, bfloat16": {"consistency": CONSISTENCY, **HALF},
+}
+
+
+def loop(dataset: str, images: np.ndarray, **changes: Any) -> tuple[Training, Iterator[Any]]:
+    """Ours with some settings changed, begun."""
+    changes = {"clustering": None, "consistency": None} | changes
+    model, training, shape = options(dataset, **changes)
+    configure(training)
+    if training.clustering is None:
+        steps = ours(model, training, images, GPU)
+    else:
+        state = start(model, training, shape, GPU)
+        state.teacher = frozen(build(model, shape, seed=0).discriminator.to(GPU))
+        steps = train(state, infogan(model, training), torch.from_numpy(images).to(GPU))
+    seconds_of(steps, 3, GPU)
+    return training, steps
+
+
+def in_turn(loops: dict[str, tuple[Training, Iterator[Any]]]) -> dict[str, dict[str, float]]:
+    """Median, fastest and slowest ms an iteration over rounds in which all take turns."""
+    counts = {}
+    for name, (training, steps) in loops.items():
+        configure(training)
+        counts[name] = max(2, min(1000, round(SECONDS / seconds_of(steps, 2, GPU))))
+    found: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(ROUNDS):
+        for name, (training, steps) in loops.items():
+            configure(training)
+            found[name].append(1e3 * seconds_of(steps, counts[name], GPU))
+    return {
+        name: {"ms": statistics.median(each), "fastest": min(each), "slowest": max(each)}
+        for name, each in found.items()
+    }
+
+
+def compare(dataset: str) -> dict[str, Any]:
+    """All loops of a data set, and the memory of the card that the recorded one needs."""
+    model, training, shape = options(dataset)
+    images = random_images(IMAGES, shape)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    loops = {"float32": loop(dataset, images)}
+    memory = torch.cuda.max_memory_allocated() - before
+    loops |= {name: loop(dataset, images, **LOOPS[name]) for name in LOOPS if name not in loops}
+    loops["textbook"] = (training, textbook(model, training, images, GPU))
+    seconds_of(loops["textbook"][1], 3, GPU)
+    return {"batch_size": training.batch_size, "memory_mb": memory / 1e6, "loops": in_turn(loops)}
+
+
+def kernels(dataset: str, **changes: Any) -> dict[str, Any]:
+    """How many kernels an iteration is, how long the card computes, and with what."""
+    _, steps = loop(dataset, random_images(IMAGES, options(dataset)[2]), **changes)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(PROFILED):
+            next(steps)
+        torch.cuda.synchronize()
+    events = [each for each in profiler.key_averages() if each.self_device_time_total > 0]
+    events.sort(key=lambda each: -each.self_device_time_total)
+    return {
+        "kernels": sum(each.count for each in events) / PROFILED,
+        "busy_ms": sum(each.self_device_time_total for each in events) / PROFILED / 1e3,
+        "top": [
+            {
+                "name": each.key[:120],
+                "ms": each.self_device_time_total / PROFILED / 1e3,
+                "count": each.count / PROFILED,
+            }
+            for each in events[:TOP]
+        ],
+    }
+
+
+def side_by_side(dataset: str, seeds: Sequence[int], **changes: Any) -> float:
+    """Ms in which every one of the seeds advances an iteration, each on a stream of its own."""
+    images = random_images(IMAGES, options(dataset)[2])
+    loops = []
+    for seed in seeds:
+        own = stream(GPU)
+        with own:
+            loops.append((own, loop(dataset, images, seeds=[seed], **changes)[1]))
+
+    def all_of_them() -> Iterator[None]:
+        while True:
+            for own, steps in loops:
+                with own:
+                    next(steps)
+            yield
+
+    together = all_of_them()
+    seconds_of(together, 5, GPU)
+    count = max(5, min(500, round(SECONDS / seconds_of(together, 5, GPU))))
+    return 1e3 * statistics.median(seconds_of(together, count, GPU) for _ in range(ROUNDS))
+
+
+def whole(dataset: str, iterations: int, **changes: Any) -> dict[str, float]:
+    """Seconds of the training node: recording, history, L_I on fresh codes, checkpoints."""
+    changes = {"clustering": None, "consistency": None, "log_every": 50} | changes
+    model, training, shape = options(dataset, baseline_iterations=0, **changes)
+    images = random_images(IMAGES, shape)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        node(model, training, images, Path(folder), iterations)
+        return {"seconds": time.perf_counter() - began, "iterations": iterations}
+
+
+def product_rates() -> dict[str, float]:
+    """TFLOP/s of the best of several products of random square matrices."""
+    found = {}
+    for name, kind, precise in (
+        ("float32", torch.float32, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("bfloat16", torch.bfloat16, "high"),
+    ):
+        torch.set_float32_matmul_precision(precise)
+        matrix = torch.randn(PRODUCT, PRODUCT, device=GPU).to(kind)
+
+        def products(matrix: torch.Tensor = matrix) -> Iterator[None]:
+            while True:
+                torch.mm(matrix, matrix)
+                yield
+
+        steps = products()
+        seconds_of(steps, 2, GPU)
+        best = min(seconds_of(steps, 2, GPU) for _ in range(5))
+        found[name] = 2 * PRODUCT**3 / best / 1e12
+    return found
+
+
+def measure(datasets: Sequence[str], keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Everything, one after another; what is found is kept at once."""
+    began = time.perf_counter()
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "device": torch.cuda.get_device_name(),
+        "memory_gib": torch.cuda.get_device_properties(GPU).total_memory / 2**30,
+        "products": product_rates(),
+        "loops": {},
+    }
+
+    def add(**more: Any) -> None:
+        found.update(more)
+        found["seconds"] = time.perf_counter() - began
+        keep(found)
+
+    for dataset in datasets:
+        found["loops"][dataset] = compare(dataset)
+        add()
+    images = random_images(IMAGES, options("mnist")[2])
+    extended = {name: loop("mnist", images, **each) for name, each in EXTENDED.items()}
+    add(extended=in_turn(extended))
+    add(kernels={name: kernels("mnist", **LOOPS[name]) for name in ("float32", "bfloat16")})
+    add(
+        seeds={
+            name: {
+                str(count): side_by_side("mnist", range(count), **LOOPS[name]) for count in SEEDS
+            }
+            for name in ("float32", "bfloat16")
+        }
+    )
+    add(
+        whole={
+            name: whole("mnist", LENGTH, checkpoint_every=every, **LOOPS[kind])
+            for name, kind, every in (
+                ("float32", "float32", 250),
+                ("float32, one checkpoint", "float32", LENGTH),
+                ("bfloat16, one checkpoint", "bfloat16", LENGTH),
+            )
+        }
+    )
+    return found
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--json", type=Path, default=RESULTS / "gpu.json")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("there is no GPU here; `make bench` measures the CPU")
+    path: Path = arguments.json.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(found: dict[str, Any]) -> None:
+        path.write_text(json.dumps(found, indent=2) + "\n")
+
+    print(page.gpu_tables(measure(arguments.datasets, keep)))
+    print(f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()
