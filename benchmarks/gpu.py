@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import page
 import torch
-from cases import IMAGES, node, options, ours, random_images, seconds_of, textbook
+from cases import IMAGES, node, options, random_images, seconds_of, textbook
 from choices import CONSISTENCY
 from machine import RESULTS, machine
 from torch.profiler import ProfilerActivity, profile
@@ -29,9 +29,10 @@ from infogan.pipeline_registry import DATASETS
 from infogan.training import infogan, start, train
 
 GPU = torch.device("cuda")
-ROUNDS = 5
-SECONDS = 0.3  # of each loop in each round
+ROUNDS = 3
+SECONDS = 0.2  # of each loop in each round
 PRODUCT = 8192  # rows and columns of the matrices whose product tells the card's rate
+ORDERED = ("mnist", "svhn", "chairs")
 SEEDS = (1, 2, 4, 8)
 PROFILED = 20  # iterations
 TOP = 12  # kinds of kernels
@@ -65,17 +66,20 @@ EXTENDED: dict[str, dict[str, Any]] = {
 }
 
 
-def loop(dataset: str, images: np.ndarray, **changes: Any) -> tuple[Training, Iterator[Any]]:
-    """Ours with some settings changed, begun."""
+def loop(
+    dataset: str, images: np.ndarray, *, channels_last: bool | None = None, **changes: Any
+) -> tuple[Training, Iterator[Any]]:
+    """Ours with some settings changed, begun; or with another order of channels."""
     changes = {"clustering": None, "consistency": None} | changes
     model, training, shape = options(dataset, **changes)
     configure(training)
-    if training.clustering is None:
-        steps = ours(model, training, images, GPU)
-    else:
-        state = start(model, training, shape, GPU)
+    state = start(model, training, shape, GPU)
+    if channels_last is not None:
+        order = torch.channels_last if channels_last else torch.contiguous_format
+        state.networks.to(memory_format=order)  # type: ignore[call-overload]
+    if training.clustering:
         state.teacher = frozen(build(model, shape, seed=0).discriminator.to(GPU))
-        steps = train(state, infogan(model, training), torch.from_numpy(images).to(GPU))
+    steps = train(state, infogan(model, training), torch.from_numpy(images).to(GPU))
     seconds_of(steps, 3, GPU)
     return training, steps
 
@@ -110,6 +114,18 @@ def compare(dataset: str) -> dict[str, Any]:
     loops["textbook"] = (training, textbook(model, training, images, GPU))
     seconds_of(loops["textbook"][1], 3, GPU)
     return {"batch_size": training.batch_size, "memory_mb": memory / 1e6, "loops": in_turn(loops)}
+
+
+def orders(dataset: str) -> dict[str, dict[str, float]]:
+    """Channels side by side, as ours has them, or one after another."""
+    images = random_images(IMAGES, options(dataset)[2])
+    return in_turn(
+        {
+            f"{precision}, {order}": loop(dataset, images, channels_last=last, precision=precision)
+            for precision in ("float32", "tf32", "bfloat16")
+            for order, last in (("channels last", True), ("channels first", False))
+        }
+    )
 
 
 def kernels(dataset: str, **changes: Any) -> dict[str, Any]:
@@ -207,31 +223,31 @@ def measure(datasets: Sequence[str], keep: Callable[[dict[str, Any]], None]) -> 
         found["seconds"] = time.perf_counter() - began
         keep(found)
 
-    for dataset in datasets:
-        found["loops"][dataset] = compare(dataset)
-        add()
     images = random_images(IMAGES, options("mnist")[2])
     extended = {name: loop("mnist", images, **each) for name, each in EXTENDED.items()}
     add(extended=in_turn(extended))
-    add(kernels={name: kernels("mnist", **LOOPS[name]) for name in ("float32", "bfloat16")})
+    add(kernels={name: kernels("mnist", **LOOPS[name]) for name in LOOPS})
+    add(orders={dataset: orders(dataset) for dataset in ORDERED})
     add(
         seeds={
             name: {
                 str(count): side_by_side("mnist", range(count), **LOOPS[name]) for count in SEEDS
             }
-            for name in ("float32", "bfloat16")
+            for name in ("float32", "tf32")
         }
     )
     add(
         whole={
             name: whole("mnist", LENGTH, checkpoint_every=every, **LOOPS[kind])
             for name, kind, every in (
-                ("float32", "float32", 250),
-                ("float32, one checkpoint", "float32", LENGTH),
-                ("bfloat16, one checkpoint", "bfloat16", LENGTH),
+                ("tf32", "tf32", 250),
+                ("tf32, one checkpoint", "tf32", LENGTH),
             )
         }
     )
+    for dataset in datasets:
+        found["loops"][dataset] = compare(dataset)
+        add()
     return found
 
 

@@ -135,6 +135,7 @@ def test_a_recorded_iteration_is_an_iteration(
     assert torch.equal(one.random.get_state(), other.random.get_state())
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_nobody_waits_for_the_gpu(
     gpu: torch.device, model: Model, make_training: MakeTraining, images: np.ndarray
 ) -> None:
