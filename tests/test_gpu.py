@@ -111,8 +111,6 @@ def test_a_recorded_iteration_is_an_iteration(
     before: int,
 ) -> None:
     """Also one that goes on from a saved state."""
-    if changes is EXTENDED:
-        changes = changes | {"deterministic": False}  # grid_sample has no such kernel
     options = {**EXACT, "precision": precision, **changes}
     found, states = [], []
     for recorded in (True, False):
