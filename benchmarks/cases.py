@@ -41,9 +41,13 @@ PRODUCTS = 10
 
 
 def options(dataset: str, **changes: Any) -> tuple[Model, Training, tuple[int, ...]]:
-    """A data set's networks and settings, some of them changed, and the shape of its images."""
+    """A data set's networks and settings, some of them changed, and the shape of its images.
+
+    Without clusters, an extension that the textbook's loop does not have.
+    """
     path = ROOT / "conf" / "base" / f"parameters_{dataset}.yml"
     blocks = yaml.safe_load(path.read_text())[dataset]
+    changes = {"clustering": None} | changes
     training = Training.model_validate(blocks["training"] | changes)
     return Model.model_validate(blocks["model"]), training, Data(**blocks["data"]).shape
 

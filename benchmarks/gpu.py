@@ -70,7 +70,6 @@ def loop(
     dataset: str, images: np.ndarray, *, channels_last: bool | None = None, **changes: Any
 ) -> tuple[Training, Iterator[Any]]:
     """Ours with some settings changed, begun; or with another order of channels."""
-    changes = {"clustering": None, "consistency": None} | changes
     model, training, shape = options(dataset, **changes)
     configure(training)
     state = start(model, training, shape, GPU)
@@ -175,8 +174,8 @@ def side_by_side(dataset: str, seeds: Sequence[int], **changes: Any) -> float:
 
 def whole(dataset: str, iterations: int, **changes: Any) -> dict[str, float]:
     """Seconds of the training node: recording, history, L_I on fresh codes, checkpoints."""
-    changes = {"clustering": None, "consistency": None, "log_every": 50} | changes
-    model, training, shape = options(dataset, baseline_iterations=0, **changes)
+    changes = {"log_every": 50, "baseline_iterations": 0} | changes
+    model, training, shape = options(dataset, **changes)
     images = random_images(IMAGES, shape)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()

@@ -32,7 +32,7 @@ CODES = {
 # lr of D/Q and G, lambda of categorical and continuous codes: Appendix C, Tables 5 and 7. Where
 # the paper says only that lambda is smaller for continuous codes, it is 0.1.
 SETTINGS = {
-    ("base", "mnist"): (2e-4, 1e-3, 1, 0.1),
+    ("paper", "mnist"): (2e-4, 1e-3, 1, 0.1),
     ("base", "svhn"): (2e-4, 1e-3, 1, 0.1),
     ("base", "celeba"): (2e-4, 1e-3, 1, None),
     ("base", "faces"): (2e-4, 5e-4, None, 0.2),
@@ -120,20 +120,23 @@ def test_rates_and_weights_are_those_of_the_appendix(environment: str, dataset: 
     assert training.betas == (0.5, 0.999)
 
 
-def test_modern_is_the_recipe_of_the_study_and_official_no_extension() -> None:
+def test_the_recipes_of_mnists_study_are_its_environments() -> None:
     base = parameters("base", "mnist")
-    for name in ("modern", "official"):
-        recipe = base["study"]["recipes"][name]
-        own = parameters(name, "mnist")
-        assert own["model"] == base["model"] | recipe["model"]
-        differing = {
-            key for key, value in own["training"].items() if base["training"].get(key) != value
-        }
-        changed = {key: own["training"][key] for key in differing}
-        assert {**changed, **recipe["training"]} == changed
-        assert differing - set(recipe["training"]) <= {"iterations", "evaluate_every"}
-    assert "clustering" not in parameters("official", "mnist")["training"]
-    assert "clustering" not in base["training"]
+    modern, official = base["study"]["recipes"]["modern"], base["study"]["recipes"]["official"]
+    assert modern == {}
+    assert parameters("official", "mnist")["model"] == base["model"]
+    changed = {**base["training"], **official["training"]}
+    assert parameters("official", "mnist")["training"] == changed
+
+
+@pytest.mark.parametrize("environment", ["official", "paper"])
+def test_what_claims_to_be_the_papers_has_no_extension(environment: str) -> None:
+    training = Training.model_validate(parameters(environment, "mnist")["training"])
+    extensions = {"clustering", "consistency", "instance_noise", "average_g", "joint_batch_norm"}
+    fields = Training.model_fields
+    assert all(getattr(training, name) == fields[name].default for name in extensions)
+    assert training.steps_g == 1
+    assert isinstance(training.lr_d, float)
 
 
 def test_the_crop_of_figure_6_is_the_one_measured_on_its_tiles() -> None:

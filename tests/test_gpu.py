@@ -1,6 +1,8 @@
 """What only a GPU can show: recorded iterations, seeds on streams of their own, nobody waits."""
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,14 @@ def test_seeds_side_by_side_are_those_trained_alone(
     for one, other in zip(networks, theirs, strict=True):
         for name, value in one.arrays.items():
             np.testing.assert_allclose(value, other.arrays[name], rtol=1e-2, atol=1e-3)
+
+
+def test_models_of_full_size_do_not_wait_for_each_other_for_ever() -> None:
+    """As they did with cuDNN's batch norm, whose kernels want the whole GPU."""
+    benchmarks = Path(__file__).parents[1] / "benchmarks"
+    program = "import gpu; gpu.ROUNDS = 1; gpu.side_by_side('mnist', range(4))"
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, check=True, cwd=benchmarks, timeout=120)
 
 
 def test_a_deterministic_training_repeats_itself_and_goes_on_where_it_stopped(

@@ -137,8 +137,9 @@ class LatentSpace:
         """Log Q(c_i|x) of each code: (n, q), (n, L) -> (n,) per code."""
         codes = self.codes.values()
         # Split at once: then the gradient is put together at once, too.
-        parameters = outputs.split([code.prior.outputs for code in codes], dim=1)
-        _, *values = latent.split([self.noise.size, *(code.prior.width for code in codes)], dim=1)
+        parameters = torch.split(outputs, [code.prior.outputs for code in codes], dim=1)
+        widths = [self.noise.size, *(code.prior.width for code in codes)]
+        _, *values = torch.split(latent, widths, dim=1)
         return {
             name: code.log_likelihood(its_parameters, its_values)
             for (name, code), its_parameters, its_values in zip(

@@ -5,7 +5,7 @@ published code, which decides where the paper's tables are silent.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +70,27 @@ class _CropLast(nn.Module):
         return x[:, :, :-1, :-1]
 
 
+class _Native(nn.Module):
+    """Batch norm by torch's own kernels on a GPU, never by cuDNN's.
+
+    Those for images whose channels lie side by side wait for each other across the whole GPU, so
+    that two models trained side by side wait for ever: docs/gpus.md. They are no faster.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=False) if x.is_cuda else nullcontext():
+            y: Tensor = super().forward(x)
+        return y
+
+
+class _BatchNorm1d(_Native, nn.BatchNorm1d):
+    pass
+
+
+class _BatchNorm2d(_Native, nn.BatchNorm2d):
+    pass
+
+
 def _activation(name: str, leaky_slope: float) -> nn.Module:
     if name == "lrelu":
         return nn.LeakyReLU(leaky_slope)
@@ -94,7 +115,7 @@ def _modules(layer: Layer, shape: Shape, leaky_slope: float) -> Iterable[nn.Modu
         units = int(torch.Size(output).numel())
         yield _normed(_Linear(int(torch.Size(shape).numel()), units), layer)
         if layer.batch_norm:
-            yield nn.BatchNorm1d(units)  # over the batch, per unit
+            yield _BatchNorm1d(units)  # over the batch, per unit
         if len(output) == 3:
             yield _OpenImage(output)
     else:
@@ -109,7 +130,7 @@ def _modules(layer: Layer, shape: Shape, leaky_slope: float) -> Iterable[nn.Modu
             if layer.stride == 1:
                 yield _CropLast()
         if layer.batch_norm:
-            yield nn.BatchNorm2d(output[0])
+            yield _BatchNorm2d(output[0])
     if layer.activation:
         yield _activation(layer.activation, leaky_slope)
 
