@@ -77,7 +77,27 @@ def each_stage() -> list[tuple[str, str]]:
 
 
 def test_dvc_and_the_registry_have_the_same_datasets(stages: dict[str, Any]) -> None:
-    assert set(stages) == {f"{stage}@{dataset}" for dataset, stage in each_stage()}
+    each = {f"{stage}@{dataset}" for dataset, stage in each_stage()}
+    assert set(stages) == each | {"official"}
+
+
+def test_the_official_stage_is_all_stages_of_mnist_in_its_environment(
+    stages: dict[str, Any],
+) -> None:
+    official = stages["official"]
+    assert official.cmd == "kedro run --env=official --pipelines=mnist"
+    parts = [stages[f"{stage}@mnist"] for stage in STAGES if stage != "download"]
+    outs = {out.def_path for part in parts for out in part.outs}
+    assert {out.def_path for out in official.outs} == {
+        path.replace("data/", "data/official/", 1) for path in outs
+    }
+    deps = {dep.def_path for part in parts for dep in part.deps}
+    read = {path for path in deps if not covered(path, outs)}
+    own = "conf/official/parameters_mnist.yml"
+    assert {dep.def_path for dep in official.deps} == read | {own}
+    written = {name for part in parts for dep in part.deps for name in getattr(dep, "params", ())}
+    (given,) = (dep.params for dep in official.deps if dep.def_path.startswith("conf/base"))
+    assert set(given) == written
 
 
 @pytest.mark.parametrize(("dataset", "stage"), each_stage())
