@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run mnist repro test lint format bench bench-ingestion bench-docs docs ui explore
+.PHONY: help setup run mnist repro test lint format bench bench-ingestion bench-gpu bench-docs docs ui explore
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -44,6 +44,9 @@ bench: setup ## our training loop beside a textbook loop and the arithmetic limi
 
 bench-ingestion: setup ## images a second and memory of ingestion; wants INFOGAN_MIRROR
 	python benchmarks/ingestion.py
+
+bench-gpu: setup ## the same on a GPU, recorded and not, in each precision, and several seeds at once
+	python benchmarks/gpu.py
 
 bench-docs: setup ## write docs/benchmarks.md from what the two found
 	python benchmarks/page.py

@@ -1,7 +1,7 @@
 """On a GPU: our training loop, recorded and not, beside a plain textbook loop; and several seeds.
 
 For each data set's networks and settings, on made images of its shape. Loops of a data set take
-turns. Writes JSON, of which `make bench-docs` makes docs/benchmarks-gpu.md.
+turns. Prints tables, and writes what they are made of as JSON.
 """
 
 import argparse

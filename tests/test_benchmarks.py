@@ -1,11 +1,13 @@
 """What `make bench` runs: that it compares the same games, and finds and shows everything."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import cases
 import choices
+import gpu
 import machine
 import numpy as np
 import page
@@ -177,9 +179,27 @@ def test_bench_docs_writes_the_page(found: dict[str, Any], tmp_path: Path) -> No
     for table in page.TABLES:
         assert table(found) in text
     assert found["machine"]["cpu"] in text
-    assert "**No GPU was measured**" in text
+    assert "measured apart" in text
     assert "**too few to trust**" in text
     assert "## Ingestion" not in text
+
+
+def test_what_a_gpu_did_is_shown_as_tables() -> None:
+    loop = {"ms": 2.0, "fastest": 1.9, "slowest": 2.1}
+    loops = dict.fromkeys(gpu.LOOPS, loop) | {"textbook": {**loop, "ms": 12.0}}
+    found: dict[str, Any] = {
+        "loops": {"mnist": {"batch_size": 128, "memory_mb": 840.4, "loops": loops}},
+        "extended": dict.fromkeys(gpu.EXTENDED, loop),
+        "kernels": {"tf32": {"kernels": 429.0, "busy_ms": 1.56, "top": []}},
+        "seeds": {"tf32": {"1": 2.0, "4": 4.0}},
+        "whole": {"tf32": {"seconds": 9.94, "iterations": 5000}},
+    }
+    lines = {tuple(re.findall(r"[^|\s]+", line)) for line in page.gpu_tables(found).splitlines()}
+    plain = ("2.00", "2.00", "2.00", "2.00", "1.0", "12.00", "6.0", "64,000", "840")
+    assert ("mnist", "128", *plain) in lines
+    assert ("tf32", "429", "1.56") in lines
+    assert ("tf32", "4", "4.00", "1.00", "2.00") in lines
+    assert ("tf32", "5,000", "9.9") in lines
 
 
 def test_what_the_page_says_of_ingestion_stays_until_it_is_measured_again(
