@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: setup ## the digits experiment from data to report; nothing to download
 	kedro run
 
-mnist: setup ## the paper's first experiment
+mnist: setup ## MNIST, with clusters; kedro run --pipelines=mnist --env=official is the paper's
 	kedro run --pipelines=mnist
 
 repro: setup ## reproduce every figure with DVC

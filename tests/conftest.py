@@ -114,7 +114,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def mnist() -> dict[str, Any]:
-    """All blocks of the paper's MNIST experiment, as the repository has them."""
+    """All blocks of MNIST, as conf/base has them."""
     path = ROOT / "conf" / "base" / "parameters_mnist.yml"
     blocks: dict[str, Any] = yaml.safe_load(path.read_text())["mnist"]
     return blocks

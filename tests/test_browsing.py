@@ -214,3 +214,9 @@ def test_pictures_are_shown_as_they_are_at_the_end(
         (["As it learns/InfoGAN"], 40),
         (["As it learns/regular GAN"], 20),
     ]
+
+
+def test_what_is_not_in_the_paper_is_in_the_description_before_and_after_the_run() -> None:
+    tags = {**TAGS, "extended": "With training.steps_g."}
+    assert "With training.steps_g." in describe(tags)
+    assert "With training.steps_g." in describe(tags, METRICS)

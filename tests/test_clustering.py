@@ -116,7 +116,9 @@ def test_kinds_of_images_become_categories_without_labels(
         categories = logits.argmax(dim=1).numpy()
         matched = match_one_to_one(contingency(categories, labels, (3, 3)))
         errors.append(error_rate(matched, categories, labels))
-    assert min(errors) < 0.03
+    best, median, _ = sorted(errors)
+    assert best < 0.03
+    assert median < 0.25  # two kinds of three would be 0.33
 
 
 def test_a_teacher_follows_from_the_seed_and_learns_nothing_more(

@@ -244,3 +244,11 @@ def test_a_report_belongs_to_the_numbers_it_holds() -> None:
     assert not belongs(text, METRICS | {"nmi": 0.90001}, RECORD)
     assert not belongs(text, METRICS, RECORD | {"started": "2026-01-02T03:04:06+00:00"})
     assert not belongs("", METRICS, RECORD)
+
+
+def test_what_is_not_in_the_paper_stands_beside_the_numbers() -> None:
+    sentence = "Not the paper's game alone, but with training.clustering."
+    reader = read(entry(extended=sentence))
+    assert sentence in reader.text
+    assert {"class": "mark"} in reader.all("span")
+    assert sentence not in read(entry()).text

@@ -25,6 +25,7 @@ from infogan.options import (
     Transform,
     UniformPrior,
     check_blocks,
+    extensions,
     fingerprint,
     flatten,
     parse_code,
@@ -794,3 +795,17 @@ def test_a_misspelt_key_of_a_file_is_answered_with_the_nearest(mnist: dict[str, 
 def test_a_path_that_is_no_text_is_refused(mnist: dict[str, Any], path: object) -> None:
     told = f"source.path: {path!r} is no path: write that of a file or folder in quotes, or leave"
     refuses(Source, {**mnist["source"], "path": path}, told)
+
+
+# --- Extensions of the paper ---------------------------------------------------------------------
+
+
+def test_what_is_not_in_the_paper_is_named(make_training: Callable[..., Training]) -> None:
+    assert extensions(make_training()) == ""
+    carried_out = make_training(precision="bfloat16", cuda_graph=False, seeds=[1, 2])
+    assert extensions(carried_out) == ""
+    deformation = {"rotation": 0.1, "scale": 0.1, "shear": 0.1, "shift": 0.1}
+    consistency = {"codes": ["c1"], "weight": 1.0, "balance": 1.0, **deformation}
+    some = make_training(steps_g=2, lr_d="1.0e-3 to 0 until 9", consistency=consistency)
+    sentence = extensions(some)
+    assert "with training.consistency, training.steps_g, training.lr_d." in sentence

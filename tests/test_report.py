@@ -271,3 +271,11 @@ def test_the_same_run_makes_the_same_page(text: str) -> None:
 def test_a_figure_without_a_caption_is_named() -> None:
     assert caption({}, "traversal_c1") == "Traversal c1."
     assert caption({"traversal_c1": "Digits."}, "traversal_c1") == "Digits."
+
+
+def test_what_is_not_in_the_paper_stands_above_the_findings() -> None:
+    reporting = Reporting.model_validate(REPORTING)
+    given = reporting, reporting.title, METRICS, KNOWN, FIGURES, {}, {}
+    text = page(*given, extended="Not the paper's alone.")
+    assert 0 < text.index("Not the paper&#39;s alone.") < text.index("Findings")
+    assert page(*given) == text.replace('<p class="lead">Not the paper&#39;s alone.</p>\n', "")

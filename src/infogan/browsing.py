@@ -128,6 +128,8 @@ def describe(
     seed, if there are several.
     """
     parts = list(_result(metrics, seeds, alarms)) if metrics else ["No result yet."]
+    if "extended" in tags:
+        parts.append(tags["extended"])
     commit = tags.get("git_commit", "unknown")
     changed = " with uncommitted changes" if tags.get("git_dirty") == "true" else ""
     parts.append(f"Again: `{tags.get(SOURCE)}`, at commit {commit[:10]}{changed}.")

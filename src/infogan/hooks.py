@@ -35,6 +35,7 @@ from infogan.options import (
     Reporting,
     Training,
     check_blocks,
+    extensions,
     fingerprint,
     flatten,
 )
@@ -199,6 +200,9 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
     run_id = record["mlflow_run_id"]
     name = _data_name(dataset, catalog.load(f"{dataset}.card"))
     click.echo(f"\n{name}: what was found")
+    extended = extensions(Training.model_validate(catalog.load(f"params:{dataset}.training")))
+    if extended:
+        click.echo(f"  {extended}")
     for sentence in findings(catalog.load(f"{dataset}.metrics"), record["alarms"].values()):
         click.echo(f"  {sentence}")
     click.echo(f"Report:  {report}")
@@ -282,6 +286,7 @@ def _reported(
         [path.stem for path in sorted(figures.glob("*.png"))],
         browsing.sentence(metrics),
         base["training"]["iterations"],
+        extensions(Training.model_validate(trained.card["training"])),
     )
 
 
@@ -458,6 +463,7 @@ class Tracking:
         report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
         changed = browsing.own_changes(self._run_params, dataset)
         told = ", ".join(f"{name}={value}" for name, value in changed.items())
+        extended = extensions(training)
         tags = {
             "dataset": dataset,
             "environment": self._environment,
@@ -466,6 +472,7 @@ class Tracking:
             browsing.SOURCE: browsing.command(self._run_params),
             "mlflow.source.git.commit": code["git_commit"],
             **({"changes": told} if told else {}),
+            **({"extended": extended} if extended else {}),
             **(_data_tags(dataset, card) if card else {}),
         }
         tracker.set_tags({tracking.NOTE: browsing.describe({**tracker.tags(), **tags}), **tags})

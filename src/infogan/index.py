@@ -62,12 +62,13 @@ def reported(
     figures: Iterable[str],
     headline: str,
     iterations: int,
+    extended: str = "",
 ) -> Entry:
     """A data set that has a report.
 
     ``settings`` are those that are not as in conf/base, see ``departures``, whose training has
     ``iterations``; ``figures`` the names of its figures; ``headline`` the sentence of the few
-    numbers that one compares runs by.
+    numbers that one compares runs by; ``extended`` what ``options.extensions`` says.
     """
     whole = {name: value for name, value in metrics.items() if not name.startswith("partial.")}
     sentences = findings(whole, record["alarms"].values())
@@ -87,6 +88,8 @@ def reported(
             f"{record['iterations']:,} of the {iterations:,} iterations of the experiment."
         )
         settings = {name: each for name, each in settings.items() if name != _LENGTH}
+    if extended:
+        caveats["extended"] = extended
     if settings:
         listed = ", ".join(f"{name} {how}".strip() for name, how in settings.items())
         caveats["other settings"] = f"Not as in conf/base: {listed}."

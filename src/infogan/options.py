@@ -875,6 +875,26 @@ def fingerprint(model: Model, training: Training, data_sha256: str) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+_EXTENSIONS = (
+    "clustering",
+    "consistency",
+    "instance_noise",
+    "steps_g",
+    "average_g",
+    "joint_batch_norm",
+)
+_CONSTANT = ("lr_d", "lr_g", "lambda_categorical", "lambda_continuous")  # in the paper
+
+
+def extensions(training: Training) -> str:
+    """What a training has that is not in the paper, as a sentence; empty if there is nothing."""
+    fields = Training.model_fields
+    found = [name for name in _EXTENSIONS if getattr(training, name) != fields[name].default]
+    found += [name for name in _CONSTANT if isinstance(getattr(training, name), Schedule)]
+    listed = ", ".join(f"training.{name}" for name in found)
+    return f"Not the paper's game alone, but with {listed}." if found else ""
+
+
 def flatten(block: Options, prefix: str) -> dict[str, Any]:
     """``{"training.lr_d": 2e-4, …}``; lists of lines become one text."""
 

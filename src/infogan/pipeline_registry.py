@@ -12,7 +12,7 @@ from infogan.pipelines.training.pipeline import create_pipeline as training
 # them stands in their parameters and readers.
 DATASETS = ("digits", "mnist", "svhn", "celeba", "faces", "chairs", "folder")
 DEFAULT = "digits"
-STUDIED = ("digits", "mnist")  # whose recipes are compared, by a pipeline of their own
+STUDIED = ("digits", "mnist", "svhn")  # whose recipes are compared, by a pipeline of their own
 
 
 def register_pipelines() -> dict[str, Pipeline]:

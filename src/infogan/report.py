@@ -167,6 +167,7 @@ def page(
     facts: Mapping[str, Any],
     parameters: Mapping[str, Any],
     alarms: Iterable[str] = (),
+    extended: str = "",
 ) -> str:
     """One self-contained HTML page: opens from disk, asks no other address for anything."""
     from jinja2 import Environment, PackageLoader
@@ -176,6 +177,7 @@ def page(
     )
     return environment.get_template("report.html.j2").render(
         title=title,
+        extended=extended,
         findings=findings(metrics, alarms),
         figures=[
             {

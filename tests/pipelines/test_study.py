@@ -227,7 +227,8 @@ def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
         for run in runs["runs"]
         if run["recipe"] == "plain"
     ]
-    assert f"| plain | **{np.median(finals):.1f}** |" in page
+    assert f"| plain | {len(finals)} | **{np.median(finals):.1f}** |" in page
+    assert page.count("| cpu, float32 | `") == len(runs["runs"])  # where each was computed
     assert "Generated images" not in page  # none were made
 
 

@@ -10,6 +10,7 @@ from infogan.options import (
     Options,
     Reporting,
     Training,
+    extensions,
     flatten,
 )
 
@@ -101,8 +102,8 @@ def write_report(
         for name, value in flatten(block, prefix).items()
     }
     title = titled(reporting, card)
-    alarms = record["alarms"].values()
-    return page(reporting, title, metrics, known_factors, figures, facts, parameters, alarms)
+    told = record["alarms"].values(), extensions(training)
+    return page(reporting, title, metrics, known_factors, figures, facts, parameters, *told)
 
 
 def _partial(card: dict[str, Any]) -> dict[str, str]:
