@@ -108,7 +108,7 @@ def test_the_index_lists_the_run_as_no_more_than_it_is(tracked: tuple[Project, s
     assert the_run(project).info.run_id in page
     assert "30 of the 4,000 iterations of the experiment." in page
     assert "training.batch_size 32 (there 64)" in page
-    assert "InfoGAN on MNIST: no report yet." in page
+    assert "InfoGAN on MNIST, with categories that follow clusters: no report yet." in page
 
 
 def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> None:
