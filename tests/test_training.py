@@ -994,6 +994,23 @@ def test_half_precision_computes_in_it_and_keeps_the_weights_whole(
     assert rows[0] != exact[0]
 
 
+def test_in_half_precision_every_step_sees_the_weights_of_the_one_before(
+    model: Model, make_training: Callable[..., Training], images: np.ndarray
+) -> None:
+    training = make_training(precision="bfloat16", steps_g=3)
+    game = infogan(model, training)
+    whole, apart = begin(model, training), begin(model, training)
+    batch = torch.from_numpy(images[:8])
+    one_iteration(whole, game, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        d_q_step(apart, game, to_pixels(batch, model.pixel_range))
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            g_step(apart, game, 8)
+    for mine, theirs in zip(everything(whole)[:-1], everything(apart)[:-1], strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_precision_and_determinism_are_set_for_the_process(
     make_training: Callable[..., Training],
 ) -> None:
