@@ -108,16 +108,17 @@ def test_kinds_of_images_become_categories_without_labels(
     """Not with every seed: networks this small may find places instead of kinds."""
     images, labels = kinds(400)
     training = make_clustering(iterations=150, refinements=60, batch_size=32)
-    errors = []
+    found = []
     for seed in (0, 1, 2):
         teacher = taught(model, training.alone(seed), images)
         logits = teacher(to_pixels(torch.from_numpy(images), (0.0, 1.0)))[1][:, :3]
-        assert logits.softmax(dim=1).amax(dim=1).mean() > 0.85
+        certainty = logits.softmax(dim=1).amax(dim=1).mean().item()
         categories = logits.argmax(dim=1).numpy()
         matched = match_one_to_one(contingency(categories, labels, (3, 3)))
-        errors.append(error_rate(matched, categories, labels))
-    best, median, _ = sorted(errors)
+        found.append((error_rate(matched, categories, labels), certainty))
+    (best, certainty), (median, _), _ = sorted(found)
     assert best < 0.03
+    assert certainty > 0.9
     assert median < 0.25  # two kinds of three would be 0.33
 
 
