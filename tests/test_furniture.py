@@ -24,6 +24,13 @@ def test_every_kind_of_back_occurs_with_and_without_arms() -> None:
     }
 
 
+def test_a_class_is_a_kind_of_back_with_or_without_arms() -> None:
+    kinds = {(chair.bars, chair.arms): chair.told()["class"] for chair in CHAIRS}
+    assert sorted(kinds.values()) == list(range(8))
+    for chair in CHAIRS:
+        assert chair.told() == {**chair.factors(), "class": kinds[chair.bars, chair.arms]}
+
+
 def test_chairs_fit_into_the_picture_from_every_side() -> None:
     for chair in CHAIRS:
         corners = chair.triangles().reshape(-1, 3)
@@ -69,7 +76,8 @@ def test_views_are_kept_in_the_layout_of_the_archive(written: Path) -> None:
         assert names[0] == "image_000_p020_t000_r096.png"
         assert names[1] == "image_001_p020_t011_r096.png"
         assert names[61] == "image_061_p030_t348_r096.png"
-        assert set(json.loads((chair / "factors.json").read_text())) == {"width", "height"}
+        told = json.loads((chair / "factors.json").read_text())
+        assert set(told) == {"width", "height", "class"}
 
 
 def test_views_of_a_chair_are_grey_on_white_and_differ(written: Path) -> None:

@@ -22,6 +22,7 @@ _RANGES = {
     "leg": (0.05, 0.12),
     "lean": (0.0, 0.25),  # how far the back's upper edge stands behind its lower one
 }
+_BARS = 4  # as many kinds of back: of no bar, which is a board, to three
 AZIMUTHS, ELEVATIONS = 31, (20, 30)  # degrees of elevation; azimuths evenly around the chair
 
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
@@ -45,8 +46,12 @@ class Chair:
     bars: int
 
     def factors(self) -> dict[str, float]:
-        """What is worth comparing with a code."""
+        """What is worth comparing with a continuous code."""
         return {"width": self.width, "height": self.seat_height + self.back_height}
+
+    def told(self) -> dict[str, float]:
+        """The factors, and as ``class`` the kind of back with or without arms: 0 to 7."""
+        return {**self.factors(), "class": self.bars + (_BARS if self.arms else 0)}
 
     def triangles(self) -> np.ndarray:
         """Corners of all triangles, none shared so that edges stay sharp: float32 (T, 3, 3)."""
@@ -90,7 +95,7 @@ def draw_chair(seed: int, number: int) -> Chair:
     """Chair of this number: a function of seed and number alone."""
     random = np.random.default_rng([seed, number])
     sizes = {name: float(random.uniform(*limits)) for name, limits in _RANGES.items()}
-    return Chair(**sizes, arms=bool(random.random() < 0.4), bars=int(random.integers(0, 4)))
+    return Chair(**sizes, arms=bool(random.random() < 0.4), bars=int(random.integers(0, _BARS)))
 
 
 LIGHT = (0.4, 0.7, 0.6)  # from above, the front and the left
@@ -121,7 +126,7 @@ def write_views(folder: Path, seed: int, number: int, side: int) -> None:
         picture = Image.fromarray(renderer.render(turned.astype(np.float32), LIGHT))
         view = f"image_{place:03d}_p{elevation:03d}_t{int(azimuth):03d}_r096.png"
         picture.save(temporary / "renders" / view)
-    (temporary / "factors.json").write_text(json.dumps(chair.factors()))
+    (temporary / "factors.json").write_text(json.dumps(chair.told()))
     temporary.rename(folder / name)
 
 

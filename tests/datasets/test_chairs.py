@@ -169,6 +169,26 @@ def test_what_chairs_tell_of_their_shape_are_further_factors(tmp_path: Path, kin
     assert factors.dtype == np.float32
 
 
+@KINDS
+def test_the_class_that_chairs_tell_of_is_a_label_and_no_factor(tmp_path: Path, kind: str) -> None:
+    told = {
+        f"rendered_chairs/{chair}/factors.json": json.dumps(
+            {"arc": -1, "class": c % 7, "width": c}
+        ).encode()
+        for c, chair in enumerate(CHAIRS)
+    }
+    write(tmp_path, kind, {**views(CHAIRS), **told})
+    found = read(tmp_path)
+    assert found.factors == (*ANGULAR, Factor("arc", "linear"), Factor("width", "linear"))
+    for split in found.splits.values():
+        assert split.labels is not None
+        assert split.labels.dtype == np.int64
+        chairs = [int(image.mean()) // 4 for image in split.images]
+        assert split.labels.tolist() == [chair % 7 for chair in chairs]
+        assert split.factors is not None
+        assert split.factors[:, 2:].tolist() == [[-1, chair] for chair in chairs]
+
+
 FIRST, SECOND = (f"rendered_chairs/{chair}/factors.json" for chair in FEW)
 
 
@@ -187,6 +207,9 @@ FIRST, SECOND = (f"rendered_chairs/{chair}/factors.json" for chair in FEW)
         ({FIRST: b'{"a": 1, "b": [1]}'}, "must be a flat object"),
         ({FIRST: b'{"a": 1, "b": NaN}'}, "must be a flat object"),
         ({FIRST: b'{"a": 1, "b": 1' + b"0" * 400 + b"}"}, "must be a flat object"),
+        ({FIRST: b'{"a": 1, "class": -1}'}, "with class -1, which must be a whole number from 0"),
+        ({FIRST: b'{"a": 1, "class": 1.5}'}, "with class 1.5, which must be a whole number"),
+        ({FIRST: b'{"a": 1, "class": 1000}'}, "a whole number from 0 to 999"),
         ({FIRST: b'{"a": 1, "azimuth": 2}'}, "with azimuth, which the names of the images tell"),
     ],
 )
@@ -283,6 +306,14 @@ def test_procedural_chairs_are_rendered_again_when_their_scene_changes_and_only_
     other = render(folder, seed=1)
     assert not set(chairs_of(other, "all")) & set(chairs_of(first, "all"))
     assert len(chairs_of(render(folder, chairs=1), "all")) == 1
+
+    # A tree of an earlier version, whose chairs did not tell of their class.
+    (folder / "rendered_chairs" / "scene.json").write_text(json.dumps(SCENE))
+    for path in folder.glob("rendered_chairs/*/factors.json"):
+        path.write_text('{"width": 1, "height": 1}')
+    again = render(folder)
+    assert again.splits["all"].labels is not None
+    assert set(again.splits["all"].labels) <= set(range(8))
     assert [path.name for path in folder.iterdir()] == ["rendered_chairs"]
 
 

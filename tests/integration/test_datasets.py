@@ -228,6 +228,9 @@ def test_chairs_run_on_procedural_ones_in_the_archives_layout(project: Project) 
     train = np.load(project.data("04_feature/chairs/train_factors.npy"))
     assert sorted(set(train[:, 1])) == [20, 30]
     assert len(set(train[:, 0])) == 31
+    shapes = np.load(project.data("05_model_input/chairs/train_labels.npy"))
+    assert set(shapes) <= set(range(8))
+    assert 0 <= metrics["error_majority"] <= 1  # one minus the purity of categories by shape
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 A view is ``rendered_chairs/<chair>/renders/image_NNN_pPPP_tTTT_r096.png``, seen from the
 elevation PPP and the azimuth TTT, in degrees. Chairs of other origin may tell their own shape in
-``rendered_chairs/<chair>/factors.json``, names and numbers.
+``rendered_chairs/<chair>/factors.json``, names and numbers; one called ``class``, a whole number
+from 0 on, is no factor but what kind of chair it is.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -25,16 +27,19 @@ from infogan.sources import exclusive
 
 _FOLDER = "rendered_chairs"
 _SHAPE = "factors.json"
+_CLASS = "class"  # among a chair's own numbers
 _SCENE = "scene.json"  # of procedural chairs: what all of them were rendered from
 _WANTED = re.compile(rf"{_FOLDER}/[^/]+/(renders/[^/.][^/]*|{re.escape(_SHAPE)})")
 _VIEW = re.compile(rf"{_FOLDER}/([^/]+)/renders/image_\d{{3}}_p(\d{{3}})_t(\d{{3}})_r096\.png")
 _ONE_TEST_CHAIR_IN = 10
+_MOST_CLASSES = 1000  # tables of categories and classes stay small
 
 
 class Chairs(RawDataset):
-    """Splits ``train`` and ``test``, which share no chair, and ``all``; no labels.
+    """Splits ``train`` and ``test``, which share no chair, and ``all``.
 
-    Factors are azimuth and elevation in degrees, and what the chairs tell of their shape.
+    Factors are azimuth and elevation in degrees, and what the chairs tell of their shape. Labels
+    are the classes that the chairs tell of, if they do.
     """
 
     def read(self, folder: Path, source: Source) -> RawImages:
@@ -48,22 +53,22 @@ class Chairs(RawDataset):
         images = members.chosen(views)
         chairs, angles = _parse(images)
         titles, shapes = _shapes(members, sorted(set(chairs)))
-        factors = np.array(
-            [(*angle, *shapes[chair]) for chair, angle in zip(chairs, angles, strict=True)],
-            np.float32,
-        )
+        told = np.array([shapes[chair] for chair in chairs], float)  # (N, titles)
+        known = [place for place, title in enumerate(titles) if title != _CLASS]
+        factors = np.concatenate([np.array(angles), told[:, known]], axis=1).astype(np.float32)
+        labels = told[:, titles.index(_CLASS)].astype(np.int64) if _CLASS in titles else None
         test = _test_chairs(sorted(shapes))
         tested = np.array([chair in test for chair in chairs])
         everything = np.ones(len(images), bool)
         return RawImages(
             {
-                split: _split(images, factors, np.flatnonzero(chosen))
+                split: _split(images, labels, factors, np.flatnonzero(chosen))
                 for split, chosen in (("train", ~tested), ("test", tested), ("all", everything))
             },
             (
                 Factor("azimuth", "circular"),
                 Factor("elevation", "linear"),
-                *(Factor(title, "linear") for title in titles),
+                *(Factor(titles[place], "linear") for place in known),
             ),
             _origin(source, members),
             members.stamp(),
@@ -83,17 +88,17 @@ def _render(folder: Path, scene: ChairScene) -> None:
 
     tree, fresh, old = (folder / f"{prefix}{_FOLDER}" for prefix in ("", ".new_", ".old_"))
     shutil.rmtree(old, ignore_errors=True)
-    if _scene_of(tree) == scene:
+    if _scene_of(tree) == (wanted := _drawn(scene)):
         return
     if tree.exists() and not (tree / _SCENE).exists():
         raise UserError(
             f"{tree} holds no {_SCENE}, so its chairs may not be procedural: move it elsewhere, "
             "and they will be rendered."
         )
-    if _scene_of(fresh) != scene:
+    if _scene_of(fresh) != wanted:
         shutil.rmtree(fresh, ignore_errors=True)
         with atomic(fresh / _SCENE) as temporary:
-            temporary.write_text(scene.model_dump_json())
+            temporary.write_text(json.dumps(wanted))
     chairs = [(fresh, scene.seed, number, scene.side) for number in range(scene.chairs)]
     done = map_in_processes(write_views, chairs)
     for _ in tqdm(done, total=len(chairs), desc="procedural chairs", unit="chair"):
@@ -104,10 +109,17 @@ def _render(folder: Path, scene: ChairScene) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _scene_of(tree: Path) -> ChairScene | None:
+def _drawn(scene: ChairScene) -> dict[str, Any]:
+    """What is written of a scene: itself, and what its chairs tell of their shape."""
+    from infogan.furniture import draw_chair
+
+    return {**scene.model_dump(mode="json"), "told": sorted(draw_chair(0, 0).told())}
+
+
+def _scene_of(tree: Path) -> Any:
     """What a tree was rendered from, if that can be read."""
     try:
-        return ChairScene.model_validate_json((tree / _SCENE).read_bytes())
+        return json.loads((tree / _SCENE).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 
@@ -117,7 +129,7 @@ def _origin(source: Source, members: Members) -> dict[str, str]:
     opened, scene = origin(source, members), source.scene
     if source.path is not None or not isinstance(scene, ChairScene) or _FOLDER not in opened:
         return opened
-    if _scene_of(members.path / _FOLDER) != scene:
+    if _scene_of(members.path / _FOLDER) != _drawn(scene):
         raise UserError(
             f"{members.path / _FOLDER} was not rendered from source.scene: run the whole "
             "ingestion, which renders it again."
@@ -126,9 +138,12 @@ def _origin(source: Source, members: Members) -> dict[str, str]:
     return opened | {_FOLDER: f"{scene.chairs:,} chairs, {drawn}; {opened[_FOLDER]}"}
 
 
-def _split(images: Members, factors: np.ndarray, numbers: np.ndarray) -> RawSplit:
+def _split(
+    images: Members, labels: np.ndarray | None, factors: np.ndarray, numbers: np.ndarray
+) -> RawSplit:
     chosen = images.chosen(numbers)
-    return RawSplit(Decoded(chosen), None, factors[numbers], list(chosen.names))
+    classes = None if labels is None else labels[numbers]
+    return RawSplit(Decoded(chosen), classes, factors[numbers], list(chosen.names))
 
 
 def _parse(images: Members) -> tuple[list[str], list[tuple[int, int]]]:
@@ -157,7 +172,7 @@ def _test_chairs(chairs: list[str]) -> set[str]:
 
 
 def _shapes(members: Members, chairs: list[str]) -> tuple[list[str], dict[str, list[float]]]:
-    """Names of the factors of shape, in order, and each chair's numbers; maybe none."""
+    """Names of what chairs tell of their shape, in order, and each chair's numbers; maybe none."""
     places = {name: number for number, name in enumerate(members.names)}
     files = {chair: f"{_FOLDER}/{chair}/{_SHAPE}" for chair in chairs}
     silent = [file for file in files.values() if file not in places]
@@ -197,6 +212,12 @@ def _shape(members: Members, number: int) -> dict[str, float]:
         raise UserError(
             f"{members.path} has {members.names[number]} with {' and '.join(sorted(taken))}, "
             "which the names of the images tell already."
+        )
+    kind = told.get(_CLASS, 0)
+    if not isinstance(kind, int) or not 0 <= kind < _MOST_CLASSES:
+        raise UserError(
+            f"{members.path} has {members.names[number]} with {_CLASS} {kind}, which must be a "
+            f"whole number from 0 to {_MOST_CLASSES - 1}."
         )
     return told
 
