@@ -87,6 +87,13 @@ ARITHMETIC: dict[str, dict[str, Any]] = {
 COMPILED = "float32, torch.compile"
 
 
+def compile_parts(model: networks.Networks) -> None:
+    """Let torch.compile have G, the trunk and the Q head."""
+    discriminator = model.discriminator
+    for part in (model.generator, discriminator.trunk, discriminator.q_head):
+        part.compile()
+
+
 def arithmetic(dataset: str, iterations: int | None, *, compiled: bool = True) -> dict[str, Any]:
     """Ms an iteration in each precision, with the consistency term, and compiled.
 
@@ -102,9 +109,7 @@ def arithmetic(dataset: str, iterations: int | None, *, compiled: bool = True) -
         configure(training)
         state = start(model, training, shape, device)
         if name == COMPILED:
-            discriminator = state.networks.discriminator
-            for part in (state.networks.generator, discriminator.trunk, discriminator.q_head):
-                part.compile()
+            compile_parts(state.networks)
         return train(state, infogan(model, training), images)
 
     loops = {name: loop(name) for name in (*ARITHMETIC, *([COMPILED] if compiled else []))}

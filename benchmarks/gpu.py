@@ -17,7 +17,7 @@ import numpy as np
 import page
 import torch
 from cases import IMAGES, node, options, random_images, seconds_of, textbook
-from choices import CONSISTENCY
+from choices import CONSISTENCY, compile_parts
 from machine import RESULTS, machine
 from torch.profiler import ProfilerActivity, profile
 
@@ -34,6 +34,7 @@ SECONDS = 0.2  # of each loop in each round
 PRODUCT = 8192  # rows and columns of the matrices whose product tells the card's rate
 ORDERED = ("mnist", "svhn")
 SEEDS = (1, 2, 4)
+COMPILED = ("float32", "tf32", "bfloat16")  # precisions
 PROFILED = 20  # iterations
 TOP = 12  # kinds of kernels
 LENGTH = 5000  # iterations of the paper's MNIST run
@@ -67,15 +68,22 @@ EXTENDED: dict[str, dict[str, Any]] = {
 
 
 def loop(
-    dataset: str, images: np.ndarray, *, channels_last: bool | None = None, **changes: Any
+    dataset: str,
+    images: np.ndarray,
+    *,
+    channels_last: bool | None = None,
+    compiled: bool = False,
+    **changes: Any,
 ) -> tuple[Training, Iterator[Any]]:
-    """Ours with some settings changed, begun; or with another order of channels."""
+    """Ours with some settings changed, begun; with another order of channels; or compiled."""
     model, training, shape = options(dataset, **changes)
     configure(training)
     state = start(model, training, shape, GPU)
     if channels_last is not None:
         order = torch.channels_last if channels_last else torch.contiguous_format
         state.networks.to(memory_format=order)  # type: ignore[call-overload]
+    if compiled:
+        compile_parts(state.networks)
     if training.clustering:
         state.teacher = frozen(build(model, shape, seed=0).discriminator.to(GPU))
     steps = train(state, infogan(model, training), torch.from_numpy(images).to(GPU))
@@ -125,6 +133,19 @@ def orders(dataset: str) -> dict[str, dict[str, float]]:
             for order, last in (("channels last", True), ("channels first", False))
         }
     )
+
+
+def compiled(dataset: str) -> dict[str, Any]:
+    """Each precision as it is and compiled, recorded in any case; and how long compiling took."""
+    images = random_images(IMAGES, options(dataset)[2])
+    loops, seconds, counted = {}, {}, {}
+    for precision in COMPILED:
+        began = time.perf_counter()
+        loops[f"{precision}, compiled"] = loop(dataset, images, compiled=True, precision=precision)
+        seconds[precision] = time.perf_counter() - began
+        counted[precision] = kernels(dataset, compiled=True, precision=precision)
+        loops[precision] = loop(dataset, images, precision=precision)
+    return {"loops": in_turn(loops), "seconds": seconds, "kernels": counted}
 
 
 def kernels(dataset: str, **changes: Any) -> dict[str, Any]:
@@ -247,6 +268,7 @@ def measure(datasets: Sequence[str], keep: Callable[[dict[str, Any]], None]) -> 
     for dataset in datasets:
         found["loops"][dataset] = compare(dataset)
         add()
+    add(compiled=compiled("mnist"))  # last, since it may be long, or want a compiler
     return found
 
 

@@ -231,7 +231,24 @@ def gpu_whole(found: dict[str, Any]) -> str:
     return table(["MNIST in", "iterations", "s"], rows)
 
 
-GPU_TABLES = (gpu_loops, gpu_extended, gpu_kernels, gpu_seeds, gpu_whole)
+def gpu_compiled(found: dict[str, Any]) -> str:
+    """On a GPU: torch.compile, beside the same without."""
+    each = found["compiled"]
+    rows = [
+        (
+            precision,
+            f"{each['loops'][precision]['ms']:.2f}",
+            f"{each['loops'][f'{precision}, compiled']['ms']:.2f}",
+            f"{counted['kernels']:.0f}",
+            f"{each['seconds'][precision]:.0f}",
+        )
+        for precision, counted in each["kernels"].items()
+    ]
+    header = ["MNIST in", "ms an iteration", "compiled, ms", "its kernels", "s to compile"]
+    return table(header, rows)
+
+
+GPU_TABLES = (gpu_loops, gpu_extended, gpu_kernels, gpu_seeds, gpu_whole, gpu_compiled)
 
 
 def gpu_tables(found: dict[str, Any]) -> str:

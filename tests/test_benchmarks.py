@@ -194,6 +194,11 @@ def test_what_a_gpu_did_is_shown_as_tables() -> None:
         "kernels": {"tf32": {"kernels": 429.0, "busy_ms": 1.56, "top": []}},
         "seeds": {"tf32": {"1": 2.0, "4": 4.0}},
         "whole": {"tf32": {"seconds": 9.94, "iterations": 5000}},
+        "compiled": {
+            "loops": {"tf32": loop, "tf32, compiled": {**loop, "ms": 1.25}},
+            "seconds": {"tf32": 31.2},
+            "kernels": {"tf32": {"kernels": 250.0, "busy_ms": 1.1, "top": []}},
+        },
     }
     lines = {tuple(re.findall(r"[^|\s]+", line)) for line in page.gpu_tables(found).splitlines()}
     plain = ("2.00", "2.00", "2.00", "2.00", "1.0", "12.00", "6.0", "64,000", "840")
@@ -201,6 +206,7 @@ def test_what_a_gpu_did_is_shown_as_tables() -> None:
     assert ("tf32", "429", "1.56") in lines
     assert ("tf32", "4", "4.00", "1.00", "2.00") in lines
     assert ("tf32", "5,000", "9.9") in lines
+    assert ("tf32", "2.00", "1.25", "250", "31") in lines
 
 
 def test_what_the_page_says_of_ingestion_stays_until_it_is_measured_again(
