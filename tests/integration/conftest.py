@@ -45,6 +45,26 @@ def project(make_project: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture(scope="session")
+def make_ingested(make_project: Callable[..., Project]) -> Callable[..., Project]:
+    """Projects that have their digits; they are ingested once and then copied."""
+    first = make_project(tracked=False)
+    done = first.run("--pipelines=digits.ingestion")
+    assert done.returncode == 0, done.stderr
+
+    def make(*, tracked: bool) -> Project:
+        project = make_project(tracked=tracked)
+        shutil.copytree(first.data(), project.data())
+        return project
+
+    return make
+
+
+@pytest.fixture
+def ingested(make_ingested: Callable[..., Project]) -> Project:
+    return make_ingested(tracked=False)
+
+
+@pytest.fixture(scope="session")
 def prepared(make_project: Callable[..., Project]) -> Project:
     """A project whose digits are ingested and trained, to copy from and not to change."""
     project = make_project(tracked=False)

@@ -120,9 +120,8 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(make_project: Callable[..., Project]) -> Trained:
-    project = make_project(tracked=True)
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
+def trained(make_ingested: Callable[..., Project]) -> Trained:
+    project = make_ingested(tracked=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         project.variables[RENDEZVOUS] = f"127.0.0.1:{free.getsockname()[1]}"

@@ -15,23 +15,21 @@ RESULTS = ["06_models/digits/infogan.safetensors", "08_reporting/digits/history.
 
 
 @pytest.fixture(scope="module")
-def undisturbed(make_project: Callable[..., Project]) -> Project:
-    project = make_project(tracked=False)
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
+def undisturbed(make_ingested: Callable[..., Project]) -> Project:
+    project = make_ingested(tracked=False)
     done = project.run("--pipelines=digits.training", LONG)
     assert done.returncode == 0, done.stderr
     return project
 
 
 @pytest.fixture
-def stopped(project: Project) -> Project:
+def stopped(ingested: Project) -> Project:
     """One whose training was stopped after its first checkpoint."""
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
-    process = project.start("--pipelines=digits.training", LONG)
-    project.wait_for(process, lambda: bool(checkpoints(project)))
+    process = ingested.start("--pipelines=digits.training", LONG)
+    ingested.wait_for(process, lambda: bool(checkpoints(ingested)))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=300)
-    return project
+    return ingested
 
 
 def checkpoints(project: Project) -> list[Path]:

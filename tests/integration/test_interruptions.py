@@ -1,11 +1,13 @@
 """Ctrl-C, kill and two at once: nothing is lost, nothing is half-written."""
 
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from kedro_project import Project
@@ -20,10 +22,8 @@ RESULTS = [
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(make_project: Callable[..., Project]) -> Project:
-    project = make_project(tracked=False)
-    done = project.run("--pipelines=digits.ingestion")
-    assert done.returncode == 0, done.stderr
+def uninterrupted(make_ingested: Callable[..., Project]) -> Project:
+    project = make_ingested(tracked=False)
     done = project.run("--pipelines=digits.training", LONG)
     assert done.returncode == 0, done.stderr
     return project
@@ -47,13 +47,12 @@ def interrupt(project: Project, number: signal.Signals) -> subprocess.CompletedP
     ("number", "status"), [(signal.SIGINT, "KILLED"), (signal.SIGTERM, "KILLED")]
 )
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
-    make_project: Callable[..., Project],
+    make_ingested: Callable[..., Project],
     uninterrupted: Project,
     number: signal.Signals,
     status: str,
 ) -> None:
-    project = make_project(tracked=True)
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    project = make_ingested(tracked=True)
 
     stopped = interrupt(project, number)
     assert stopped.returncode != 0
@@ -77,43 +76,45 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint(
-    project: Project, uninterrupted: Project
+    ingested: Project, uninterrupted: Project
 ) -> None:
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
-    killed = interrupt(project, signal.SIGKILL)
+    killed = interrupt(ingested, signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
-    assert project.run("--pipelines=digits.training", LONG).returncode == 0
+    assert ingested.run("--pipelines=digits.training", LONG).returncode == 0
     for name in RESULTS:
-        assert project.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
+        assert ingested.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
 
 
-def test_a_checkpoint_of_other_parameters_is_not_continued(project: Project) -> None:
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
+@pytest.fixture(scope="module")
+def stopped(make_ingested: Callable[..., Project]) -> Project:
+    """A training that was interrupted, to copy from and not to change."""
+    project = make_ingested(tracked=False)
     interrupt(project, signal.SIGINT)
-    done = project.run("--pipelines=digits.training", "--params=digits.training.lr_g=2.0e-3")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"infogan\.0\.\d+\.pt is of another training .* is left alone", done.stderr)
-    assert "infogan: from iteration 0 to 30" in done.stderr
+    assert saved(project)
+    return project
+
+
+@pytest.fixture
+def project(stopped: Project, tmp_path: Path) -> Project:
+    shutil.copytree(stopped.folder, tmp_path / "project")
+    return Project(tmp_path / "project", dict(stopped.variables))
+
+
+def test_a_checkpoint_of_another_training_is_left_alone_and_waits(project: Project) -> None:
+    other = project.run("--pipelines=digits.training", "--params=digits.training.lr_g=2.0e-3")
+    assert other.returncode == 0, other.stderr
+    assert re.search(r"infogan\.0\.\d+\.pt is of another training .* is left alone", other.stderr)
+    assert "infogan: from iteration 0 to 30" in other.stderr
+    shorter = project.run("--pipelines=digits.training", "--params=digits.training.iterations=9")
+    assert shorter.returncode == 0, shorter.stderr
+    assert "infogan: from iteration 0 to 9" in shorter.stderr
     # It waits for whoever goes back to its parameters.
-    done = project.run("--pipelines=digits.training", LONG)
-    assert re.search(r"infogan: from iteration [1-9]\d* to 300", done.stderr)
-    assert not project.data("06_checkpoints/digits").exists()
-
-
-def test_a_shorter_training_leaves_the_checkpoints_of_a_longer_one(project: Project) -> None:
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
-    interrupt(project, signal.SIGINT)
-    done = project.run("--pipelines=digits.training", "--params=digits.training.iterations=9")
-    assert done.returncode == 0, done.stderr
-    assert "infogan: from iteration 0 to 9" in done.stderr
-    done = project.run("--pipelines=digits.training", LONG)
-    assert re.search(r"infogan: from iteration [1-9]\d* to 300", done.stderr)
+    back = project.run("--pipelines=digits.training", LONG)
+    assert re.search(r"infogan: from iteration [1-9]\d* to 300", back.stderr)
     assert not project.data("06_checkpoints/digits").exists()
 
 
 def test_a_training_can_be_told_to_begin_anew(project: Project, uninterrupted: Project) -> None:
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
-    interrupt(project, signal.SIGINT)
     done = project.run("--pipelines=digits.training", f"{LONG},digits.training.resume=never")
     assert done.returncode == 0, done.stderr
     assert "infogan: from iteration 0 to 300" in done.stderr
@@ -122,25 +123,23 @@ def test_a_training_can_be_told_to_begin_anew(project: Project, uninterrupted: P
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused_and_neither_is_harmed(
-    project: Project, uninterrupted: Project
+    ingested: Project, uninterrupted: Project
 ) -> None:
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
-    first = project.start("--pipelines=digits.training", LONG)
-    project.wait_for(first, lambda: saved(project))
-    second = project.run("--pipelines=digits.training", LONG)
+    first = ingested.start("--pipelines=digits.training", LONG)
+    ingested.wait_for(first, lambda: saved(ingested))
+    second = ingested.run("--pipelines=digits.training", LONG)
     assert second.returncode == 1
     assert "Error: Another run is at work on digits" in second.stderr
     _, err = first.communicate(timeout=300)
     assert first.returncode == 0, err
     for name in RESULTS:
-        assert project.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
+        assert ingested.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
 
 
 def test_an_interruption_while_mlflow_makes_its_tables_spoils_no_later_run(
-    make_project: Callable[..., Project],
+    make_ingested: Callable[..., Project],
 ) -> None:
-    project = make_project(tracked=True)
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    project = make_ingested(tracked=True)
     process = project.start("--pipelines=digits.training")
     project.wait_for(process, (project.folder / ".mlflow.tmp.db").exists)
     process.send_signal(signal.SIGINT)
@@ -213,14 +212,12 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
 
 
 def test_signals_break_off_an_evaluation_and_no_point_is_lost_or_sent_twice(
-    make_project: Callable[..., Project],
+    make_ingested: Callable[..., Project],
 ) -> None:
     """SIGTERM in the first evaluation, SIGINT in the second, SIGKILL with points ahead of it."""
-    whole = make_project(tracked=True)
-    assert whole.run("--pipelines=digits.ingestion").returncode == 0
+    whole = make_ingested(tracked=True)
     assert whole.run("--pipelines=digits.training", EVALUATING).returncode == 0
-    project = make_project(tracked=True)
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    project = make_ingested(tracked=True)
 
     def newest() -> int:
         paths = project.data("06_checkpoints/digits").glob("*/infogan.0.*.pt")

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import random
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -111,12 +110,10 @@ def metrics(project: Project) -> dict[str, Any]:
 
 
 def test_a_training_killed_twenty_times_ends_with_the_same_bytes(
-    project: Project, tmp_path: Path
+    make_ingested: Callable[..., Project],
 ) -> None:
     chance = random.Random(0)
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
-    shutil.copytree(project.folder, tmp_path / "project")
-    uninterrupted = Project(tmp_path / "project", project.variables)
+    project, uninterrupted = (make_ingested(tracked=False) for _ in range(2))
     done = uninterrupted.run(*COMMAND)
     assert done.returncode == 0, done.stderr
 

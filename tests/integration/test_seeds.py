@@ -106,10 +106,9 @@ def test_the_first_seeds_model_and_later_evaluations_belong_to_the_run_of_all_se
 
 
 def test_an_interruption_between_seeds_goes_on_in_the_same_runs(
-    make_project: Callable[..., Project], seeded: Project
+    make_ingested: Callable[..., Project], seeded: Project
 ) -> None:
-    project = make_project(tracked=True)
-    assert project.run("--pipelines=digits.ingestion").returncode == 0
+    project = make_ingested(tracked=True)
     process = project.start("--pipelines=digits.training", SEEDS)
     checkpoints = project.data("06_checkpoints/digits")
     project.wait_for(process, lambda: any(checkpoints.glob("*/infogan.1.*.pt")))
