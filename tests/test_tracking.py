@@ -27,7 +27,8 @@ class Store:
     """A store in one folder: the way to it, and a client of its own to look behind the curtain."""
 
     def __init__(self, folder: Path) -> None:
-        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.path = folder / "mlflow.db"
+        self.uri = f"sqlite:///{self.path}?timeout=7.5"  # an address may have options
         self.artifacts = (folder / "artifacts").as_uri()
         self.client = MlflowClient(self.uri)
 
@@ -396,7 +397,7 @@ def test_a_locked_store_costs_the_tracking_and_not_the_run(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracker = store.open()
-    with closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as other:
+    with closing(sqlite3.connect(store.path)) as other:
         other.execute("BEGIN EXCLUSIVE")
         use_everything(tracker, tmp_path)
     [told] = [text for text in errors(caplog) if "does not answer" in text]  # MLflow talks, too
