@@ -14,6 +14,7 @@ import pytest
 import yaml
 from browser import SCREENSHOTS, Tab, chromium, open_tab
 from kedro_project import ROOT, Project
+from mlflow import MlflowClient
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,8 +46,18 @@ def project(make_project: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture(scope="session")
-def make_ingested(make_project: Callable[..., Project]) -> Callable[..., Project]:
-    """Projects that have their digits; they are ingested once and then copied."""
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_ingested(
+    make_project: Callable[..., Project], empty_store: Path
+) -> Callable[..., Project]:
+    """Projects that have their digits, and a store; both are made once and then copied."""
     first = make_project(tracked=False)
     done = first.run("--pipelines=digits.ingestion")
     assert done.returncode == 0, done.stderr
@@ -54,6 +65,8 @@ def make_ingested(make_project: Callable[..., Project]) -> Callable[..., Project
     def make(*, tracked: bool) -> Project:
         project = make_project(tracked=tracked)
         shutil.copytree(first.data(), project.data())
+        if tracked:
+            shutil.copy(empty_store, project.folder)
         return project
 
     return make

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +28,18 @@ from infogan.pipeline_registry import DATASETS
 COLOURS = np.random.default_rng(0).integers(0, 256, (1000, 3), dtype=np.uint8)
 
 
+Done = subprocess.CompletedProcess[str]
+
+
 def finished(project: Project, dataset: str, *arguments: str) -> dict[str, float]:
     """The metrics of a whole run, whose other results are there, too."""
     done = project.run(f"--pipelines={dataset}", *arguments)
     assert done.returncode == 0, done.stderr
+    return results(project, dataset, done)
+
+
+def results(project: Project, dataset: str, done: Done) -> dict[str, float]:
+    """The metrics that a run has left, beside all else."""
     model = card(project, dataset)["source"].get("model")
     name = f"{dataset} ({model})" if model else dataset
     assert f"\n{name}: what was found\n" in done.stdout
@@ -85,24 +94,25 @@ def tracked_runs(project: Project) -> dict[str, Run]:
     return found
 
 
-@pytest.fixture
-def digits_of_svhn() -> np.ndarray:
-    return np.random.default_rng(0).integers(1, 11, (640, 1))
+DIGITS_OF_SVHN = np.random.default_rng(0).integers(1, 11, (640, 1))
 
 
-@pytest.fixture
-def svhn(project: Project, digits_of_svhn: np.ndarray) -> Project:
-    """A mirror with a sample of SVHN in the true format."""
+@pytest.fixture(scope="module")
+def both(make_project: Callable[..., Project]) -> tuple[Project, Done]:
+    """Digits and, from a mirror with a sample in the true format, SVHN, in one command."""
+    project = make_project(tracked=True)
     content = io.BytesIO()
     pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3, 640), dtype=np.uint8)
-    savemat(content, {"X": pixels, "y": digits_of_svhn.astype(np.uint8)})
+    savemat(content, {"X": pixels, "y": DIGITS_OF_SVHN.astype(np.uint8)})
     pin(project, "svhn", {"test_32x32_first640.mat": content.getvalue()})
-    return project
+    done = project.run("--pipelines=digits,svhn")
+    assert done.returncode == 0, done.stderr
+    return project, done
 
 
-def test_svhn_runs_on_a_sample_and_says_so(svhn: Project, digits_of_svhn: np.ndarray) -> None:
-    project = svhn
-    metrics = finished(project, "svhn")
+def test_svhn_runs_on_a_sample_and_says_so(both: tuple[Project, Done]) -> None:
+    project, done = both
+    metrics = results(project, "svhn", done)
     assert metrics["partial.images"] == 640
     assert metrics["partial.of"] == 73257 + 26032
     each = [metrics[f"error_one_to_one.c{i}"] for i in range(1, 5)]
@@ -115,37 +125,30 @@ def test_svhn_runs_on_a_sample_and_says_so(svhn: Project, digits_of_svhn: np.nda
     assert "Partial: 640 of 99,289 images" in report
     assert "640 of 99,289 images" in report
     labels = np.load(project.data("05_model_input/svhn/train_labels.npy"))
-    np.testing.assert_array_equal(labels, digits_of_svhn[:400, 0] % 10)
-
-    del project.variables["INFOGAN_TRACKING"]
-    done = project.run("--pipelines=svhn.reporting")  # the first that is tracked
-    assert done.returncode == 0, done.stderr
-    assert tracked_runs(project)["svhn"].data.tags["partial"] == "640 of 99289"
+    np.testing.assert_array_equal(labels, DIGITS_OF_SVHN[:400, 0] % 10)
 
 
-def test_two_datasets_in_one_command_have_a_tracked_run_each(svhn: Project) -> None:
-    del svhn.variables["INFOGAN_TRACKING"]
-    done = svhn.run("--pipelines=digits,svhn")
-    assert done.returncode == 0, done.stderr
-    runs = tracked_runs(svhn)
+def test_two_datasets_in_one_command_have_a_tracked_run_each(both: tuple[Project, Done]) -> None:
+    project, _ = both
+    runs = tracked_runs(project)
     assert set(runs) == {"digits", "svhn"}
     for dataset, run in runs.items():
         assert run.info.status == "FINISHED"
         assert run.data.tags["dataset"] == dataset
-        report = svhn.data("08_reporting", dataset)
+        report = project.data("08_reporting", dataset)
         metrics = json.loads((report / "metrics.json").read_text())
         logged = {name: value for name, value in run.data.metrics.items() if "eval/" in name}
         assert logged == {f"eval/{name}": pytest.approx(each) for name, each in metrics.items()}
-        record = svhn.data("06_models", dataset, "infogan_record.json")
+        record = project.data("06_models", dataset, "infogan_record.json")
         assert json.loads(record.read_text())["mlflow_run_id"] == run.info.run_id
     assert runs["svhn"].data.tags["partial"] == "640 of 99289"
     assert "partial" not in runs["digits"].data.tags
     assert runs["digits"].data.params["model.codes"].startswith("c1 categorical 10, c2 uniform")
     assert runs["svhn"].data.params["model.codes"].startswith("c1 categorical 10, c2 categorical")
 
-    again = svhn.run("--pipelines=digits.reporting,svhn.evaluation")
+    again = project.run("--pipelines=digits.reporting,svhn.evaluation")
     assert again.returncode == 0, again.stderr
-    after = tracked_runs(svhn)
+    after = tracked_runs(project)
     assert "git_commit_reporting" in after["digits"].data.tags
     assert "git_commit_evaluation" in after["svhn"].data.tags
 

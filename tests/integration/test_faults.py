@@ -77,10 +77,10 @@ def test_a_folder_that_became_read_only_costs_what_came_after_the_last_checkpoin
 
 
 def test_an_alarm_is_told_everywhere_and_a_profile_is_kept(
-    make_project: Callable[..., Project],
+    make_ingested: Callable[..., Project],
 ) -> None:
     """Without the information term Q is not trained, and reads nothing."""
-    project = make_project(tracked=True)
+    project = make_ingested(tracked=True)
     changes = {"iterations": 520, "lambda_categorical": 0.0, "profile": "true"}
     params = ",".join(f"digits.training.{name}={value}" for name, value in changes.items())
     done = project.run(f"--params={params}")

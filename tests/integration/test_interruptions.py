@@ -140,6 +140,7 @@ def test_an_interruption_while_mlflow_makes_its_tables_spoils_no_later_run(
     make_ingested: Callable[..., Project],
 ) -> None:
     project = make_ingested(tracked=True)
+    (project.folder / "mlflow.db").unlink()
     process = project.start("--pipelines=digits.training")
     project.wait_for(process, (project.folder / ".mlflow.tmp.db").exists)
     process.send_signal(signal.SIGINT)

@@ -112,9 +112,9 @@ def test_the_index_lists_the_run_as_no_more_than_it_is(tracked: tuple[Project, s
 
 
 def test_a_run_with_an_extension_of_the_paper_says_so_wherever_its_numbers_are(
-    make_project: Callable[..., Project], tracked: tuple[Project, str]
+    make_ingested: Callable[..., Project], tracked: tuple[Project, str]
 ) -> None:
-    project = make_project(tracked=True)
+    project = make_ingested(tracked=True)
     done = project.run("--params=digits.training.steps_g=2")
     assert done.returncode == 0, done.stderr
     told = "alone, but with training.steps_g."

@@ -16,8 +16,8 @@ SEEDS = "--params=digits.training.seeds=[4,1]"
 
 
 @pytest.fixture(scope="module")
-def seeded(make_project: Callable[..., Project]) -> Project:
-    project = make_project(tracked=True)
+def seeded(make_ingested: Callable[..., Project]) -> Project:
+    project = make_ingested(tracked=True)
     done = project.run("--pipelines=digits", SEEDS)
     assert done.returncode == 0, done.stderr
     assert "Over 2 seeds: " in done.stdout

@@ -25,9 +25,9 @@ def study(project: Project, seeds: str) -> list[tuple[str, str]]:
 
 
 def test_a_further_seed_is_added_to_the_run_of_the_study(
-    make_project: Callable[..., Project],
+    make_ingested: Callable[..., Project],
 ) -> None:
-    project = make_project(tracked=True)
+    project = make_ingested(tracked=True)
     first = study(project, "[0]")
     more = study(project, "[0,1]")
     assert more[: len(first)] == first
