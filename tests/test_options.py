@@ -800,12 +800,19 @@ def test_a_path_that_is_no_text_is_refused(mnist: dict[str, Any], path: object) 
 # --- Extensions of the paper ---------------------------------------------------------------------
 
 
-def test_what_is_not_in_the_paper_is_named(make_training: Callable[..., Training]) -> None:
-    assert extensions(make_training()) == ""
+def test_what_is_not_in_the_paper_is_named(
+    make_model: Callable[..., Model], make_training: Callable[..., Training]
+) -> None:
+    model = make_model()
+    assert extensions(model, make_training()) == ""
     carried_out = make_training(precision="bfloat16", cuda_graph=False, seeds=[1, 2])
-    assert extensions(carried_out) == ""
+    assert extensions(model, carried_out) == ""
     deformation = {"rotation": 0.1, "scale": 0.1, "shear": 0.1, "shift": 0.1}
     consistency = {"codes": ["c1"], "weight": 1.0, "balance": 1.0, **deformation}
     some = make_training(steps_g=2, lr_d="1.0e-3 to 0 until 9", consistency=consistency)
-    sentence = extensions(some)
+    sentence = extensions(model, some)
     assert "with training.consistency, training.steps_g, training.lr_d." in sentence
+    for network in ("generator", "trunk", "q_head"):
+        layers = [str(layer).replace(" bn ", " sn bn ") for layer in getattr(model, network)]
+        normed = make_model(**{network: layers})
+        assert "but with spectral norm." in extensions(normed, make_training())

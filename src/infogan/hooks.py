@@ -200,7 +200,10 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
     run_id = record["mlflow_run_id"]
     name = _data_name(dataset, catalog.load(f"{dataset}.card"))
     click.echo(f"\n{name}: what was found")
-    extended = extensions(Training.model_validate(catalog.load(f"params:{dataset}.training")))
+    extended = extensions(
+        Model.model_validate(catalog.load(f"params:{dataset}.model")),
+        Training.model_validate(catalog.load(f"params:{dataset}.training")),
+    )
     if extended:
         click.echo(f"  {extended}")
     for sentence in findings(catalog.load(f"{dataset}.metrics"), record["alarms"].values()):
@@ -286,7 +289,10 @@ def _reported(
         [path.stem for path in sorted(figures.glob("*.png"))],
         browsing.sentence(metrics),
         base["training"]["iterations"],
-        extensions(Training.model_validate(trained.card["training"])),
+        extensions(
+            Model.model_validate(trained.card["model"]),
+            Training.model_validate(trained.card["training"]),
+        ),
     )
 
 
@@ -463,7 +469,7 @@ class Tracking:
         report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
         changed = browsing.own_changes(self._run_params, dataset)
         told = ", ".join(f"{name}={value}" for name, value in changed.items())
-        extended = extensions(training)
+        extended = extensions(model, training)
         tags = {
             "dataset": dataset,
             "environment": self._environment,

@@ -886,12 +886,15 @@ _EXTENSIONS = (
 _CONSTANT = ("lr_d", "lr_g", "lambda_categorical", "lambda_continuous")  # in the paper
 
 
-def extensions(training: Training) -> str:
+def extensions(model: Model, training: Training) -> str:
     """What a training has that is not in the paper, as a sentence; empty if there is nothing."""
     fields = Training.model_fields
     found = [name for name in _EXTENSIONS if getattr(training, name) != fields[name].default]
     found += [name for name in _CONSTANT if isinstance(getattr(training, name), Schedule)]
-    listed = ", ".join(f"training.{name}" for name in found)
+    found = [f"training.{name}" for name in found]
+    layers = (*model.generator, *model.trunk, *model.d_head, *model.q_head)
+    found += ["spectral norm"] if any(layer.spectral_norm for layer in layers) else []
+    listed = ", ".join(found)
     return f"Not the paper's game alone, but with {listed}." if found else ""
 
 

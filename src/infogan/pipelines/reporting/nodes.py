@@ -102,7 +102,7 @@ def write_report(
         for name, value in flatten(block, prefix).items()
     }
     title = titled(reporting, card)
-    told = record["alarms"].values(), extensions(training)
+    told = record["alarms"].values(), extensions(model, training)
     return page(reporting, title, metrics, known_factors, figures, facts, parameters, *told)
 
 
