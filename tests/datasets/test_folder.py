@@ -121,16 +121,27 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "names",
-    [["1.png", "2.png"], ["a/1.png", "a/2.png"], ["a/1.png", "b/2.png", "3.png"], ["a/b/1.png"]],
-    ids=["no sub-folder", "one", "images beside two", "one in one"],
+    [["1.png", "2.png"], ["a/1.png", "a/2.png"], ["a/1.png", "2.png"], ["a/b/1.png"]],
+    ids=["no sub-folder", "one", "images beside one", "one in one"],
 )
-def test_without_several_sub_folders_that_hold_all_images_there_are_no_classes(
-    tmp_path: Path, names: list[str]
+def test_without_several_sub_folders_there_are_no_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: list[str]
 ) -> None:
     for name in names:
         write(tmp_path / name)
     (tmp_path / "empty").mkdir()
     assert all_of(tmp_path).labels is None
+    assert not caplog.messages
+
+
+def test_images_beside_the_sub_folders_leave_no_classes_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("b/1.png", "a/2.png", "a/3.png", "4.png", "5.png"):
+        write(tmp_path / name)
+    assert all_of(tmp_path).labels is None
+    (told,) = caplog.messages
+    assert told.startswith("2 images lie beside the sub-folders a, b, so these are not taken for")
 
 
 def test_the_origin_is_the_place_and_how_much_is_there(tmp_path: Path) -> None:

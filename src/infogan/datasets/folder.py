@@ -1,6 +1,7 @@
 """A person's own images: any tree of image files."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,13 +15,18 @@ from infogan.datasets.values import RawImages, RawSplit
 from infogan.errors import Rejected, UserError
 from infogan.options import Source
 
+_logger = logging.getLogger(__name__)
+
+_FOLDERS_NAMED = 3  # in a warning
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 class ImageFolder(RawDataset):
     """One split, ``all``, of the images below a folder, decoded when asked for.
 
-    If they all lie in sub-folders, of which there are several, these are their classes.
+    If they all lie in sub-folders, of which there are several, these are their classes. Images
+    beside them leave none, which the log says.
     """
 
     def read(self, folder: Path, source: Source) -> RawImages:
@@ -74,10 +80,18 @@ def _images_in(root: Path) -> list[str]:
 
 def _labels(names: list[str]) -> np.ndarray | None:
     """Each image's class int64 (N,), numbered in the order of the sub-folders' names, if any."""
-    folders = [name.partition("/")[0] if "/" in name else None for name in names]
-    if None in folders or len(set(folders)) < 2:
+    inside = [name.partition("/")[0] for name in names if "/" in name]
+    if len(set(inside)) < 2:
         return None
-    return np.unique(np.array(folders), return_inverse=True)[1].astype(np.int64)
+    if beside := len(names) - len(inside):
+        _logger.warning(
+            "%d images lie beside the sub-folders %s, so these are not taken for classes: move "
+            "them into one, if they shall be",
+            beside,
+            ", ".join(sorted(set(inside))[:_FOLDERS_NAMED]),
+        )
+        return None
+    return np.unique(np.array(inside), return_inverse=True)[1].astype(np.int64)
 
 
 def _bytes(name: str) -> bytes:
