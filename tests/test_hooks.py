@@ -185,7 +185,7 @@ def catalog(tmp_path: Path) -> DataCatalog:
     }
     catalog = DataCatalog.from_config(patterns)
     for dataset in BASE:
-        for block in ("reporting", "evaluation"):
+        for block in ("data", "reporting", "evaluation"):
             catalog[f"params:{dataset}.{block}"] = MemoryDataset(BLOCKS[block])
     return catalog
 
@@ -262,7 +262,29 @@ def test_damage_to_a_data_set_is_told_in_the_index_and_harms_no_other(
         damaged.write_text(content)
     page = _write_index("a", catalog, BASE, "base")
     assert runs_on(page) == ["a"]
-    assert "it has a report, but not all that belongs to it: " in page.read_text()
+    assert "cannot be shown: " in page.read_text()
+
+
+def test_parameters_of_another_data_set_that_are_wrong_harm_no_run(catalog: DataCatalog) -> None:
+    report(catalog, "a")
+    catalog["params:b.reporting"] = MemoryDataset({"titel": "B"})
+    page = _write_index("a", catalog, BASE, "base")
+    assert runs_on(page) == ["a"]
+    assert "cannot be shown: reporting." in page.read_text()
+
+
+def test_slices_in_percent_are_those_of_conf_base_though_the_card_has_counted(
+    catalog: DataCatalog,
+) -> None:
+    percent = BLOCKS["data"] | {"train": "all[0:90%]", "test": "all[90%:100%]"}
+    catalog["params:a.data"] = MemoryDataset(percent)
+    report(catalog, "a")
+    counted = {"train": "all[0:900]", "test": "all[900:1000]"}
+    splits = {name: {"images": 9, "from": text} for name, text in counted.items()}
+    catalog.save("a.card", {"splits": splits, "source": {}})
+    base = BASE | {"a": BASE["a"] | {"data": percent}}
+    assert "data.train" not in _write_index("a", catalog, base, "base").read_text()
+    assert "data.train" in _write_index("a", catalog, BASE, "base").read_text()
 
 
 def test_the_index_compares_with_the_parameters_that_conf_base_has(catalog: DataCatalog) -> None:

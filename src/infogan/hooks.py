@@ -180,7 +180,9 @@ def _forget(dataset: str, catalog: CatalogProtocol) -> None:
                 path.unlink()
         for path in own.glob(f".{label}.*.tmp.pt"):  # left by a killed process
             path.unlink()
-    if not any(own.glob("*.pt")):
+    if any(own.glob("*.pt")):
+        _note(own / _SIDECAR, {"runs": _waiting(own / _SIDECAR, training)})
+    else:
         (own / _SIDECAR).unlink(missing_ok=True)
     for empty in (own, folder):
         if empty.exists() and not any(empty.iterdir()):
@@ -249,8 +251,8 @@ def _entry(dataset: str, catalog: CatalogProtocol, base: dict[str, Any]) -> inde
         entry = index.without_numbers(dataset, reporting, "no report yet.")
         if catalog.exists(f"{dataset}.report"):
             entry = _reported(dataset, catalog, reporting, base)
-    except (DatasetError, KeyError, ValueError) as error:
-        entry = replace(entry, why=f"it has a report, but not all that belongs to it: {error}")
+    except (DatasetError, KeyError, ValueError, UserError) as error:
+        entry = replace(entry, why=f"cannot be shown: {error}")
     return entry
 
 
@@ -265,7 +267,12 @@ def _reported(
         return index.without_numbers(dataset, reporting, why)
 
     evaluation = Evaluation.model_validate(catalog.load(f"params:{dataset}.evaluation"))
-    splits = {name: each["from"] for name, each in card["splits"].items()}
+    # The card has counted what the parameters may say in percent.
+    written = Data.model_validate(catalog.load(f"params:{dataset}.data")).model_dump(mode="json")
+    splits = {
+        name: written[name] if "%" in str(written[name]) else each["from"]
+        for name, each in card["splits"].items()
+    }
     settings = index.departures(
         {
             "data": splits,
@@ -415,10 +422,12 @@ class Tracking:
         dataset = _dataset(node)
         resume = None
         sidecar: Path | None = None
-        if f"{dataset}.checkpoints" in inputs:
+        training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
+        trains = f"{dataset}.checkpoints" in inputs
+        if trains:
             sidecar = inputs[f"{dataset}.checkpoints"] / _identity(dataset, inputs) / _SIDECAR
-            if inputs[f"params:{dataset}.training"].resume == "auto":
-                resume = _interrupted_run(sidecar)
+            if training.resume == "auto":
+                resume = _interrupted_run(sidecar, training)
         elif f"{dataset}.study" in inputs:  # one run, however often it is gone on with
             sidecar = inputs[f"{dataset}.study"] / _SIDECAR
             resume = _noted_run(sidecar)
@@ -431,7 +440,6 @@ class Tracking:
             uri = f"sqlite:///{self._project / 'mlflow.db'}"
             artifacts = (self._project / "mlartifacts").as_uri()
         experiment = self._settings["experiment"].format(dataset=dataset)
-        training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
         changed = browsing.own_changes(self._run_params, dataset)
         name = browsing.run_name(dataset, self._environment, training, changed)
         if "study" in node.tags:
@@ -440,8 +448,8 @@ class Tracking:
         self._trackers[dataset] = tracker
         tracking.activate(tracker)
         if sidecar and tracker.run_id:
-            with atomic(sidecar) as temporary:
-                temporary.write_text(json.dumps({"run_id": tracker.run_id}))
+            noted = {"run_id": tracker.run_id}
+            _note(sidecar, _with(sidecar, training, tracker.run_id) if trains else noted)
         if not tracker.run_id:
             return
         commit, _, dirty = tracking.commit().partition("+")
@@ -577,14 +585,54 @@ def _identity(dataset: str, inputs: dict[str, Any]) -> str:
     )
 
 
-def _interrupted_run(sidecar: Path) -> str | None:
+# Trainings that differ in seeds or length alone share a folder of checkpoints. One may wait there,
+# interrupted, while another is made, so the note beside the checkpoints has a run for each.
+
+
+def _interrupted_run(sidecar: Path, training: Training) -> str | None:
     """The run whose training was interrupted, if there is a checkpoint to continue from."""
-    return _noted_run(sidecar) if any(sidecar.parent.glob("*.pt")) else None
+    reached = [
+        iteration
+        for seed in training.seeds
+        for path in sidecar.parent.glob(f"infogan.{seed}.*.pt")
+        if (iteration := int(path.suffixes[-2].removeprefix("."))) <= training.iterations
+    ]
+    # The length may be another than before, but the run has come as far as its checkpoints.
+    runs = [
+        run
+        for run in _noted(sidecar).get("runs", [])
+        if run["seeds"] == list(training.seeds) and reached and run["iterations"] >= max(reached)
+    ]
+    return min(runs, key=lambda run: run["iterations"])["run_id"] if runs else None
+
+
+def _with(sidecar: Path, training: Training, run_id: str) -> dict[str, Any]:
+    """The note with the run of a training that begins or goes on."""
+    others = [run for run in _waiting(sidecar, training) if run["run_id"] != run_id]
+    own = {"seeds": list(training.seeds), "iterations": training.iterations, "run_id": run_id}
+    return {"runs": [*others, own]}
+
+
+def _waiting(sidecar: Path, training: Training) -> list[dict[str, Any]]:
+    """The noted runs of other trainings than this one."""
+    own = (list(training.seeds), training.iterations)
+    runs = _noted(sidecar).get("runs", [])
+    return [run for run in runs if (run["seeds"], run["iterations"]) != own]
 
 
 def _noted_run(sidecar: Path) -> str | None:
+    """The run of a study."""
+    return _noted(sidecar).get("run_id")
+
+
+def _noted(sidecar: Path) -> dict[str, Any]:
     try:
-        run_id: str = json.loads(sidecar.read_text())["run_id"]
+        noted: dict[str, Any] = json.loads(sidecar.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return run_id
+        return {}
+    return noted
+
+
+def _note(sidecar: Path, noted: dict[str, Any]) -> None:
+    with atomic(sidecar) as temporary:
+        temporary.write_text(json.dumps(noted))

@@ -88,7 +88,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(
 @pytest.fixture(scope="module")
 def stopped(make_ingested: Callable[..., Project]) -> Project:
     """A training that was interrupted, to copy from and not to change."""
-    project = make_ingested(tracked=False)
+    project = make_ingested(tracked=True)
     interrupt(project, signal.SIGINT)
     assert saved(project)
     return project
@@ -105,13 +105,26 @@ def test_a_checkpoint_of_another_training_is_left_alone_and_waits(project: Proje
     assert other.returncode == 0, other.stderr
     assert re.search(r"infogan\.0\.\d+\.pt is of another training .* is left alone", other.stderr)
     assert "infogan: from iteration 0 to 30" in other.stderr
-    shorter = project.run("--pipelines=digits.training", "--params=digits.training.iterations=9")
-    assert shorter.returncode == 0, shorter.stderr
-    assert "infogan: from iteration 0 to 9" in shorter.stderr
+    # Of the same identity, but shorter, and with another seed.
+    for changes in ("iterations=9", "seeds=[1]"):
+        done = project.run("--pipelines=digits.training", f"--params=digits.training.{changes}")
+        assert done.returncode == 0, done.stderr
+        assert "infogan: from iteration 0 to " in done.stderr
     # It waits for whoever goes back to its parameters.
     back = project.run("--pipelines=digits.training", LONG)
     assert re.search(r"infogan: from iteration [1-9]\d* to 300", back.stderr)
     assert not project.data("06_checkpoints/digits").exists()
+
+    # Each has a run of its own in MLflow, and all of its points are there.
+    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    experiments = [each.experiment_id for each in store.search_experiments()]
+    found = {}
+    for run in store.search_runs(experiments):
+        points = store.get_metric_history(run.info.run_id, "curves/loss_d")
+        params = {name: run.data.params[f"training.{name}"] for name in ("lr_g", "seeds")}
+        found[(*params.values(), len(points))] = run.info.status
+    runs = [("0.001", "0", 60), ("0.002", "0", 6), ("0.001", "0", 2), ("0.001", "1", 6)]
+    assert found == dict.fromkeys(runs, "FINISHED")
 
 
 def test_a_training_can_be_told_to_begin_anew(project: Project, uninterrupted: Project) -> None:
