@@ -341,6 +341,9 @@ def test_a_part_has_what_is_true_of_the_whole_and_is_found_again_under_any_name(
     again = whole.child("seed 1", {"training.seeds": 1})
     assert again.run_id == part.run_id
     assert whole.child("seed 2").run_id != part.run_id
+    other = whole.child("seed 1", {"training.lr_g": 2e-3}, identity="b")
+    assert other.run_id != part.run_id
+    assert whole.child("seed 1", identity="b").run_id == other.run_id
     deeper = again.child("half")
     assert store.run(deeper).info.run_name == "half of my favourite"
     assert store.run(deeper).data.tags["mlflow.parentRunId"] == part.run_id

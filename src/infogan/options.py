@@ -806,6 +806,11 @@ def check_blocks(data: Data, model: Model, training: Training) -> None:
             f"training.batch_size is {training.batch_size}, but data.train is '{data.train}', "
             f"only {data.train.count} images; a batch cannot be larger than the data."
         )
+    check_training(model, training)
+
+
+def check_training(model: Model, training: Training) -> None:
+    """Of that what concerns no data: the codes that are named, and the processes."""
     categorical = [code.name for code in model.codes if isinstance(code, CategoricalPrior)]
     named = [("consistency.codes", name) for name in getattr(training.consistency, "codes", ())]
     if training.clustering:

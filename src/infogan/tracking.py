@@ -71,10 +71,15 @@ class Tracker:
     run_id: str | None = None
     address: tuple[str, str, bool] | None = None  # for another process of the same run
 
-    def child(self, part: str, params: Mapping[str, Any] | None = None) -> "Tracker":  # noqa: ARG002
+    def child(
+        self,
+        part: str,  # noqa: ARG002
+        params: Mapping[str, Any] | None = None,  # noqa: ARG002
+        identity: str = "",  # noqa: ARG002
+    ) -> "Tracker":
         """A tracker of the run of a part of this one, such as a seed, which may exist already.
 
-        ``params`` are those in which it differs.
+        ``params`` are those in which it differs. A part of another ``identity`` is another one.
         """
         return self
 
@@ -152,14 +157,18 @@ class MlflowTracker(Tracker):
             _lament(self._uri, error)
             return None
 
-    def child(self, part: str, params: Mapping[str, Any] | None = None) -> Tracker:
-        return self._attempt(lambda: self._child(part, params or {})) or Tracker()
+    def child(
+        self, part: str, params: Mapping[str, Any] | None = None, identity: str = ""
+    ) -> Tracker:
+        return self._attempt(lambda: self._child(part, params or {}, identity)) or Tracker()
 
-    def _child(self, part: str, params: Mapping[str, Any]) -> Tracker:
+    def _child(self, part: str, params: Mapping[str, Any], identity: str) -> Tracker:
         parent = self._client.get_run(self.run_id)
         experiment = parent.info.experiment_id
-        # By a tag, since somebody may have given it another name.
-        below = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.part = '{part}'"
+        # By tags, since somebody may have given it another name.
+        own = {"part": part, **({"identity": identity} if identity else {})}
+        wanted = {"`mlflow.parentRunId`": self.run_id, **own}
+        below = " and ".join(f"tags.{name} = '{value}'" for name, value in wanted.items())
         for run in self._client.search_runs([experiment], below):
             if _reopen(self._client, run.info.run_id):
                 return MlflowTracker(self._client, run.info.run_id, self._uri, resumed=True)
@@ -169,7 +178,7 @@ class MlflowTracker(Tracker):
             for name, value in parent.data.tags.items()
             if not name.startswith("mlflow.") or name.startswith("mlflow.source.")
         }
-        tags = {**common, "mlflow.parentRunId": self.run_id, "part": part}
+        tags = {**common, "mlflow.parentRunId": self.run_id, **own}
         name = f"{part} of {parent.info.run_name}"
         run = self._client.create_run(experiment, run_name=name, tags=tags)
         if parent.inputs.dataset_inputs:
@@ -440,11 +449,13 @@ def active(tracker: Tracker) -> Iterator[None]:
 
 
 @contextmanager
-def part(name: str, params: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
+def part(
+    name: str, params: Mapping[str, Any] | None = None, identity: str = ""
+) -> Iterator[Tracker]:
     """A run below the current one, for the block: one of a part of it, such as a seed, that
-    differs from it in ``params``.
+    differs from it in ``params``. It goes on in one of the same name and ``identity``.
     """
-    tracker = current().child(name, params)
+    tracker = current().child(name, params, identity)
     status = "KILLED"
     try:
         yield tracker
@@ -457,12 +468,14 @@ def part(name: str, params: Mapping[str, Any] | None = None) -> Iterator[Tracker
 
 
 @contextmanager
-def child(name: str, params: Mapping[str, Any] | None = None, *, nested: bool) -> Iterator[None]:
+def child(
+    name: str, params: Mapping[str, Any] | None = None, identity: str = "", *, nested: bool
+) -> Iterator[None]:
     """Within the block, ``current()`` is a run below the current one (``part``), if ``nested``."""
     if not nested:
         yield
         return
-    with part(name, params) as tracker, active(tracker):
+    with part(name, params, identity) as tracker, active(tracker):
         yield
 
 

@@ -1,6 +1,7 @@
 """A study trains each recipe and seed once, goes on after an interruption, and tells no tales."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -201,6 +202,29 @@ def test_a_bad_recipe_is_refused_before_anything_is_trained(
     assert trained == []
 
 
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"model": {"codes": ["c2 uniform -1 1"]}}, "the model has no such code"),
+        ({"model": {"generator": ["fc 2x2x8 bn relu", "upconv 1 s2 sigmoid"]}}, "ends in images"),
+        ({"training": {"batch_size": 21}}, "batch_size is 21, but there are only 20 images"),
+        (
+            {
+                "model": {"codes": ["digit categorical 3"]},
+                **STUDY["recipes"]["consistent"],
+            },
+            "consistency.codes names 'c1'",
+        ),
+    ],
+)
+def test_a_recipe_whose_parts_do_not_fit_is_refused_before_anything_is_trained(
+    study_of: RunStudy, trained: list[int], recipe: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^study\.recipes\.bad: .*{words}"):
+        study_of(seeds=[7], recipes={"plain": {}, "bad": recipe})
+    assert trained == []
+
+
 def test_without_labels_there_is_no_study(
     images: np.ndarray, tmp_path: Path, model: Model, training: Training
 ) -> None:
@@ -230,6 +254,27 @@ def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
     assert f"| plain | {len(finals)} | **{np.median(finals):.1f}** |" in page
     assert page.count("| cpu, float32 | `") == len(runs["runs"])  # where each was computed
     assert "Generated images" not in page  # none were made
+
+
+def test_recipes_of_other_lengths_and_codes_have_their_own_cells(study_of: RunStudy) -> None:
+    recipes = {
+        "plain": {},
+        "longer": {
+            "model": {"codes": ["c1 categorical 3"]},
+            "training": {"iterations": 15, "evaluate_every": 15},
+        },
+    }
+    study = Study.model_validate({**STUDY, "seeds": [0], "recipes": recipes})
+    runs = study_of(seeds=[0], recipes=recipes)
+    page = write_study(runs, {}, study, REPORTING)
+    assert "| recipe | 5 | 10 | 15 |" in page
+    errors = [
+        [f"{100 * each['error_one_to_one']:.1f}" for each in run["observations"]]
+        for run in runs["runs"]
+    ]
+    assert f"| plain | {errors[0][1]} | {errors[0][2]} | – |" in page
+    assert f"| longer | – | – | {errors[1][1]} |" in page
+    assert re.search(r"^\| longer \| 0 \|.*\| – \| – \|", page, re.M)  # no continuous code
 
 
 def test_the_page_says_that_code_differed_from_its_commit(first: dict[str, Any]) -> None:

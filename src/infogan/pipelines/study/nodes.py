@@ -13,7 +13,15 @@ from infogan import tracking
 from infogan.datasets.values import Arrays
 from infogan.errors import UserError
 from infogan.files import atomic
-from infogan.options import Model, Reporting, Study, Training, fingerprint, flatten
+from infogan.options import (
+    Model,
+    Reporting,
+    Study,
+    Training,
+    check_training,
+    fingerprint,
+    flatten,
+)
 from infogan.pipelines.training.nodes import fit_observed
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
@@ -45,7 +53,8 @@ def run_study(
     plans = {}
     for name, recipe in study.recipes.items():
         common_model, common_training = applied(model, training, study.common)
-        plans[name] = applied(common_model, common_training, recipe)  # all are checked first
+        plans[name] = applied(common_model, common_training, recipe)
+        _check(name, *plans[name], card)  # all of them before the first is trained
     judge = _Judge(images, labels, study)
     judged = study.model_dump(include={"seed", *_JUDGING})
     runs = []
@@ -65,6 +74,7 @@ def run_study(
                         **flatten(its_model, "model"),
                         **flatten(alone, "training"),
                     },
+                    identity=f"{identity} {alone.iterations}",
                 ):
                     run = {
                         "recipe": name,
@@ -83,6 +93,24 @@ def run_study(
                 )
             runs.append(run)
     return {"runs": runs}
+
+
+def _check(name: str, model: Model, training: Training, card: Mapping[str, Any]) -> None:
+    """UserError where the recipe's model, training and the images do not go together."""
+    from infogan.study import studied_code
+
+    images = card["splits"]["train"]["images"]
+    try:
+        model.check_image_shape(tuple(card["shape"]))
+        check_training(model, training)
+        studied_code(model)
+        if training.batch_size > images:
+            raise UserError(
+                f"training.batch_size is {training.batch_size}, but there are only {images} "
+                "images; a batch cannot be larger than the data."
+            )
+    except UserError as error:
+        raise UserError(f"study.recipes.{name}: {error}") from None
 
 
 def _finished(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -260,7 +288,10 @@ def write_study(
         card=card,
         by_recipe=by_recipe,
         summaries={name: _summary(each) for name, each in by_recipe.items()},
-        iterations=[each["iteration"] for each in runs["runs"][0]["observations"]][1:],
+        iterations=sorted(
+            {seen["iteration"] for run in runs["runs"] for seen in run["observations"]} - {0}
+        ),
+        greatest=_greatest,
         choices={name: choices(each) for name, each in by_recipe.items()},
         faults=faults,
         decided=decided,
@@ -273,10 +304,18 @@ def _changes(study: Study, name: str) -> str:
     return json.dumps({**recipe.model, **recipe.training}) if name in study.recipes else ""
 
 
+def _greatest(run: Mapping[str, Any], name: str) -> str:
+    """The greatest number of that name of all continuous codes; a dash if there is no code."""
+    found = [each[name] for each in run["continuous"].values()]
+    return f"{max(found):.2f}" if found else "–"
+
+
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Errors over seeds at each observation, in percent; and means of other numbers."""
     errors = np.array([[o["error_one_to_one"] for o in run["observations"]] for run in runs]) * 100
+    iterations = [seen["iteration"] for seen in runs[0]["observations"]]
     return {
+        "after": dict(zip(iterations, np.median(errors, axis=0), strict=True)),
         "errors": errors,
         "median": np.median(errors, axis=0),
         "final": np.sort(errors[:, -1]),
