@@ -18,6 +18,7 @@ from PIL import Image
 
 from infogan import commands, comparison
 from infogan.commands import cli
+from infogan.datasets import WeightsDataset
 from infogan.trained import Trained
 
 Run = Callable[..., Result]
@@ -40,12 +41,14 @@ def refused(result: Result) -> str:
     return line.removeprefix("Error: ")
 
 
-def match(saved_model: Path, *, younger: bool = True) -> None:
+def match(saved_model: Path, weights: str | None = None) -> None:
+    """What an evaluation leaves, of the model's weights or of others."""
     path = saved_model.parents[2] / "07_model_output" / "toy" / "categories.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"code": "c1", "class_of_category": [5, -1, 2]}))
-    seconds = saved_model.stat().st_mtime + (5 if younger else -5)
-    os.utime(path, (seconds, seconds))
+    weights = weights or WeightsDataset(str(saved_model)).load().digest
+    found = {"code": "c1", "class_of_category": [5, -1, 2], "weights": weights}
+    path.write_text(json.dumps(found))
+    os.utime(path, (0, 0))  # as dvc pull may leave it, older than the model
 
 
 # --- generate ------------------------------------------------------------------------------------
@@ -139,10 +142,10 @@ def test_wrong_files_are_a_sentence(invoke: Run, saved_model: Path, tmp_path: Pa
     assert "file" in refused(invoke(*model, saved_model, "--out", tmp_path / "file" / "g.png"))
 
 
-def test_classes_of_an_older_training_are_left_aside(invoke: Run, saved_model: Path) -> None:
-    match(saved_model, younger=False)
+def test_classes_of_another_training_are_left_aside(invoke: Run, saved_model: Path) -> None:
+    match(saved_model, weights="0" * 64)
     done = invoke("generate", "--model", saved_model, "--codes", "digit=2", "--out", "g.png")
-    assert "is older than the model" in done.output
+    assert "is of other weights than" in done.output
     assert "matched to no classes" in refused(done)
 
 
@@ -207,6 +210,18 @@ def runs(tmp_path: Path, invoke: Run, empty_mlflow: Path) -> list[str]:
             client.log_batch(ids[-1], metrics=[*curve, *finals_sent])
     client._tracking_client.store._dispose_engine()
     return ids
+
+
+@pytest.mark.parametrize("address", ["htp://127.0.0.1", "sqlite:///no_database", "mlruns"])
+@pytest.mark.parametrize(
+    "command", [("compare", "one"), ("generate", "--model", "models:/x@best", "--out", "g.png")]
+)
+def test_an_address_that_is_no_store_is_a_sentence(
+    invoke: Run, monkeypatch: pytest.MonkeyPatch, address: str, command: tuple[str, ...]
+) -> None:
+    Path("no_database").write_text("This is a text and no database of any kind.")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert refused(invoke(*command)).startswith(f"MLflow at {address}: ")
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")

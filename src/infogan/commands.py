@@ -357,17 +357,30 @@ def _matched(path: Path) -> dict[str, Any]:
     try:
         folder = path.resolve().parents[2] / "07_model_output" / path.resolve().parent.name
         found = folder / "categories.json"
-        if found.stat().st_mtime < path.stat().st_mtime:
-            click.echo(
-                f"Warning: {found} is older than the model, so its classes are left aside: "
-                "evaluate it again.",
-                err=True,
-            )
-            return {}
         matched: dict[str, Any] = json.loads(found.read_text())
     except (IndexError, FileNotFoundError, json.JSONDecodeError):
         return {}
+    if matched and matched.get("weights") != _digest(path):
+        click.echo(
+            f"Warning: {found} is of other weights than {path}, so its classes are left aside: "
+            "evaluate it again.",
+            err=True,
+        )
+        return {}
     return matched
+
+
+def _digest(path: Path) -> str | None:
+    """Of the arrays in a safetensors file; None if it is none, which reading the model tells."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from infogan.datasets.values import Weights
+
+    try:
+        return Weights(load_file(path), {}).digest
+    except SafetensorError:
+        return None
 
 
 def _from_mlflow(uri: str) -> "Trained":

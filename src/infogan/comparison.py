@@ -61,17 +61,19 @@ def _client(uri: str) -> "MlflowClient":
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    return MlflowClient(uri)
+    with _answering(uri):
+        return MlflowClient(uri)
 
 
 @contextmanager
 def _answering(uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
-        first_line = (error.message.splitlines() or [error.error_code])[0]
+    except (MlflowException, SQLAlchemyError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"MLflow at {uri}: {first_line}") from None
 
 

@@ -279,13 +279,14 @@ def test_seeds_are_compared_by_mean_deviation_best_and_worst(
     rows, summary = nodes.compare_seeds({**each[4], "error_kmeans": 0.1}, more, records, *data)
     assert rows.column("seed").tolist() == [4, 0, 2]
     assert "error_kmeans" not in rows.columns  # not of a seed
-    for name in ("error_one_to_one", "lower_bound.c1", "seconds_training"):
+    smaller_is_better = ("error_one_to_one", "seconds_training", "classes_without_category")
+    for name in (*smaller_is_better, "lower_bound.c1"):
         values = np.array([each[seed][name] for seed in (4, 0, 2)])
         np.testing.assert_array_equal(rows.column(name), values)
         assert summary[f"mean.{name}"] == pytest.approx(values.mean())
         assert summary[f"deviation.{name}"] == pytest.approx(values.std(ddof=1))
         best, worst = values.max(), values.min()
-        if not name.startswith("lower_bound"):
+        if name in smaller_is_better:
             best, worst = worst, best
         assert (summary[f"best.{name}"], summary[f"worst.{name}"]) == (best, worst)
     assert summary["seeds"] == 3

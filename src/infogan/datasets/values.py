@@ -1,5 +1,6 @@
 """The nouns that travel between nodes. Node signatures name them, so numpy is all they need."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -68,6 +69,15 @@ class Weights:
 
     arrays: Mapping[str, np.ndarray]
     card: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of names and arrays, by which other files say to which weights they belong."""
+        found = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
 
 
 @dataclass(frozen=True)

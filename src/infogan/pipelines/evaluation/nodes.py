@@ -71,7 +71,7 @@ def classify(
 
     The code reported is the categorical one that fits the training labels best; if there are
     several, the error of each stands beside it. Nothing, where there are no labels or no
-    categorical code.
+    categorical code. The categories say of which weights they are.
     """
     from infogan.evaluation import contingency, judge, match_one_to_one, recalibrated
 
@@ -111,6 +111,7 @@ def classify(
             "code": code,
             "class_of_category": match_one_to_one(train_table).tolist(),
             "test_table": test_table.tolist(),
+            "weights": weights.digest,
         },
     )
 
@@ -270,7 +271,15 @@ def summarise(
 
 
 # Numbers that are the same for every seed, or not about the model of one.
-_NOT_OF_A_SEED = ("entropy.", "partial.", "perfect.", "iterations", "seed")
+_NOT_OF_A_SEED = (
+    "entropy.",
+    "partial.",
+    "perfect.",
+    "information_chance.",
+    "iterations",
+    "seed",
+)
+_BETTER_SMALLER = ("error", "seconds", "classes_without_category")
 
 
 def compare_seeds(
@@ -303,7 +312,7 @@ def compare_seeds(
         if name.startswith(_NOT_OF_A_SEED):
             continue
         values = rows.column(name)
-        smaller = name.startswith(("error", "seconds"))
+        smaller = name.startswith(_BETTER_SMALLER)
         summary |= {
             f"mean.{name}": float(values.mean()),
             f"deviation.{name}": float(values.std(ddof=1)),
