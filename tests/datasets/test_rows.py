@@ -37,6 +37,12 @@ def test_seven_digits_are_written_which_is_what_float32_holds(path: Path) -> Non
     assert path.read_text() == "a,b,c\n0.3333333,1.234568e+08,5000\n"
 
 
+def test_whole_numbers_such_as_seeds_keep_all_their_digits(path: Path) -> None:
+    seeds = [20261231, 20261234, 2**31 - 1]
+    RowsDataset(str(path)).save(Rows(("seed",), [(seed,) for seed in seeds]))
+    assert RowsDataset(str(path)).load().column("seed").tolist() == seeds
+
+
 def test_numbers_come_back_within_half_a_seventh_digit(path: Path) -> None:
     generator = np.random.default_rng(0)
     numbers = generator.normal(size=200) * 10.0 ** generator.integers(-30, 30, 200)

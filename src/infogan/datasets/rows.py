@@ -12,7 +12,9 @@ from infogan.files import atomic
 
 
 class RowsDataset(AbstractDataset[Rows, Rows]):
-    """Numbers with seven significant digits, the precision of float32; empty where None."""
+    """Numbers with seven significant digits, the precision of float32, whole ones with all of
+    theirs; empty where None.
+    """
 
     def __init__(self, filepath: str) -> None:
         self._path = Path(filepath)
@@ -23,7 +25,7 @@ class RowsDataset(AbstractDataset[Rows, Rows]):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(data.columns)
             for row in data.rows:
-                writer.writerow("" if cell is None else f"{cell:.7g}" for cell in row)
+                writer.writerow(map(_text, row))
 
     def load(self) -> Rows:
         """Read what ``save`` wrote."""
@@ -49,3 +51,9 @@ class RowsDataset(AbstractDataset[Rows, Rows]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path)}
+
+
+def _text(cell: float | None) -> str:
+    if cell is None:
+        return ""
+    return str(cell) if isinstance(cell, int) else f"{cell:.7g}"
