@@ -37,6 +37,12 @@ def test_other_values_are_numbers_lists_and_texts() -> None:
     assert parsed("") == {}
 
 
+@pytest.mark.parametrize("text", ["a.seeds=[0,", "a={x", "a='b", "a=${b"])
+def test_what_the_shell_has_cut_is_a_sentence_that_says_how_to_type_it(text: str) -> None:
+    with pytest.raises(click.UsageError, match=r"cannot be read: .*--params='digits\."):
+        parsed(text)
+
+
 @pytest.mark.parametrize("text", ["a", "=1", "a.b"])
 def test_what_is_no_pair_is_refused(text: str) -> None:
     with pytest.raises(click.UsageError, match=r"--params has '.*', but is written KEY=VALUE"):

@@ -8,9 +8,11 @@ from copy import copy
 from typing import Any
 
 import click
+import yaml
 from kedro.framework.cli.project import run as kedro_run
 from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from infogan.errors import UserError
 
@@ -62,8 +64,15 @@ def parameters(context: click.Context, option: click.Parameter, value: Any) -> A
         if not item.partition("=")[1] or not item.partition("=")[0].strip():
             context.fail(f"--{option.name} has {item!r}, but is written KEY=VALUE,KEY=VALUE.")
     pairs = (item.strip().split("=", maxsplit=1) for item in items)
-    quoted = (f"{key.strip()}={_text(key, written)}" for key, written in pairs)
-    return OmegaConf.to_container(OmegaConf.from_dotlist(list(quoted)))
+    quoted = [f"{key.strip()}={_text(key, written)}" for key, written in pairs]
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(quoted))
+    except (yaml.YAMLError, OmegaConfBaseException):
+        context.fail(
+            f"--{option.name} has {value!r}, which cannot be read: a value with brackets, spaces "
+            "or quotation marks wants the whole option in quotes, such as "
+            "--params='digits.training.seeds=[0, 1]'."
+        )
 
 
 def _text(key: str, written: str) -> str:

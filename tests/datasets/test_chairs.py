@@ -207,6 +207,8 @@ FIRST, SECOND = (f"rendered_chairs/{chair}/factors.json" for chair in FEW)
         ({FIRST: b'{"a": 1, "b": [1]}'}, "must be a flat object"),
         ({FIRST: b'{"a": 1, "b": NaN}'}, "must be a flat object"),
         ({FIRST: b'{"a": 1, "b": 1' + b"0" * 400 + b"}"}, "must be a flat object"),
+        ({FIRST: b'{"a": 1, "height (cm)": 4}'}, r"'height \(cm\)', but names are of letters"),
+        ({FIRST: b'{"a": 1, "a.b": 4}'}, "'a.b', but names are of letters"),
         ({FIRST: b'{"a": 1, "class": -1}'}, "with class -1, which must be a whole number from 0"),
         ({FIRST: b'{"a": 1, "class": 1.5}'}, "with class 1.5, which must be a whole number"),
         ({FIRST: b'{"a": 1, "class": 1000}'}, "a whole number from 0 to 999"),

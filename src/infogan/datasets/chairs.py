@@ -213,6 +213,11 @@ def _shape(members: Members, number: int) -> dict[str, float]:
             f"{members.path} has {members.names[number]} with {' and '.join(sorted(taken))}, "
             "which the names of the images tell already."
         )
+    if strange := [name for name in told if not re.fullmatch(r"[\w -]+", name, re.ASCII)]:
+        raise UserError(
+            f"{members.path} has {members.names[number]} with {strange[0]!r}, but names are of "
+            "letters, digits, spaces, _ and -: tables and MLflow take no others."
+        )
     kind = told.get(_CLASS, 0)
     if not isinstance(kind, int) or not 0 <= kind < _MOST_CLASSES:
         raise UserError(
