@@ -458,7 +458,11 @@ def test_training_sees_the_batches_in_the_models_range(
         assert torch.equal(given[:8], to_pixels(batch, model.pixel_range))
 
 
-def test_resident_images_are_a_copy_of_a_read_only_array(images: np.ndarray) -> None:
+@pytest.mark.parametrize("chunk", [1, 5, 28, 100])
+def test_resident_images_are_a_copy_of_a_read_only_array(
+    images: np.ndarray, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr("infogan.batches._CHUNK", chunk)
     images.setflags(write=False)
     tensor = resident(images, CPU)
     assert isinstance(tensor, Tensor)
@@ -827,6 +831,36 @@ def test_an_extended_training_runs_in_half_precision(
 
 
 # --- Continuation --------------------------------------------------------------------------------
+
+
+def test_what_another_kind_of_device_saved_goes_on_with_new_draws(
+    model: Model, training: Training, images: np.ndarray
+) -> None:
+    game = infogan(model, training)
+    first = begin(model, training)
+    run(first, game, images, 4)
+    content = copy.deepcopy(first.state_dict())
+    content |= {"device": "cuda", "random": torch.zeros(16, dtype=torch.uint8)}
+    for name in ("optimizer_d", "optimizer_g"):
+        for group in content[name]["param_groups"]:
+            group["capturable"] = True
+
+    def gone_on() -> State:
+        state = begin(model, training)
+        state.load_state_dict(copy.deepcopy(content))
+        for optimizer in (state.optimizer_d, state.optimizer_g):
+            assert not any(group["capturable"] for group in optimizer.param_groups)
+        assert state.iteration == 4
+        return state
+
+    second, third = gone_on(), gone_on()
+    assert torch.equal(second.random.get_state(), third.random.get_state())
+    assert not torch.equal(second.random.get_state(), begin(model, training).random.get_state())
+    for mine, theirs in zip(
+        second.networks.parameters(), first.networks.parameters(), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+    assert run(second, game, images, 3) == run(third, game, images, 3)
 
 
 def everything(state: State) -> list[Tensor]:

@@ -144,6 +144,7 @@ class State:
             "optimizer_d": self.optimizer_d.state_dict(),
             "optimizer_g": self.optimizer_g.state_dict(),
             "random": self.random.get_state(),
+            "device": self.clock.device.type,  # whose generator that is
             "iteration": self.iteration,
             "teacher": self.teacher.state_dict() if self.teacher else None,
         }
@@ -151,10 +152,20 @@ class State:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what ``state_dict`` gave, on this state's device."""
         self.networks.load_state_dict(state["networks"])
-        self.optimizer_d.load_state_dict(state["optimizer_d"])
-        self.optimizer_g.load_state_dict(state["optimizer_g"])
-        self.random.set_state(state["random"].cpu())
+        here = self.clock.device.type
+        for optimizer, name in (
+            (self.optimizer_d, "optimizer_d"),
+            (self.optimizer_g, "optimizer_g"),
+        ):
+            optimizer.load_state_dict(state[name])
+            for group in optimizer.param_groups:
+                group["capturable"] = here == "cuda"  # as it was there, until now
         self.iteration = state["iteration"]
+        if state["device"] == here:
+            self.random.set_state(state["random"].cpu())
+        else:  # which cannot be gone on with; so what is drawn is new
+            seed = derive_seed(self.random.initial_seed(), LATENT, self.iteration)
+            self.random.manual_seed(seed)
         self.clock.fill_(self.iteration)
         if state["teacher"] is not None:
             self.teacher = frozen(copy.deepcopy(self.networks.discriminator))
