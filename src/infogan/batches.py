@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infogan.seeds import ORDER, derive_seed
 
+_CHUNK = 4096  # images that are copied at once
 IN_MEMORY = 1 << 30  # bytes; a larger data set stays on disk, so that training needs no more
 
 
@@ -35,11 +36,20 @@ def resident(images: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
     What is larger than ``IN_MEMORY`` is given back as it came, which is mapped from its file.
     """
     if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
-        return torch.from_numpy(np.array(images)).to(device)
+        return _copied(images, device)
     if images.nbytes > IN_MEMORY:
         return images
-    tensor = torch.from_numpy(np.array(images))  # a copy: the file is mapped read-only
+    tensor = _copied(images, torch.device("cpu"))  # the file is mapped read-only
     return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def _copied(images: np.ndarray, device: torch.device) -> Tensor:
+    """All images on the device, with no more of them in memory than a chunk."""
+    copied = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), _CHUNK):
+        chunk = torch.from_numpy(np.array(images[start : start + _CHUNK]))
+        copied[start : start + len(chunk)].copy_(chunk)
+    return copied
 
 
 def batches(
