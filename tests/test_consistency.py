@@ -94,6 +94,17 @@ def test_a_rotation_is_that_of_torch(
     torch.testing.assert_close(found, images.rot90(quarters, dims=(2, 3)))
 
 
+@pytest.mark.parametrize(("turn", "quarters"), [(0.5, 1), (-0.5, -1)])
+def test_a_rotation_of_what_is_not_square_keeps_its_shape(
+    clock: Tensor, turn: float, quarters: int
+) -> None:
+    wide = torch.zeros(1, 1, 8, 16, dtype=torch.float64)
+    inner = torch.rand(8, 8, dtype=torch.float64)
+    wide[0, 0, :, 4:12] = inner
+    found = deform(wide, options(rotation=math.pi), clock, draws(1, rotation=turn))
+    torch.testing.assert_close(found[0, 0, :, 4:12], inner.rot90(quarters))
+
+
 def test_width_and_height_are_scaled_apart_and_by_no_more_than_their_share(clock: Tensor) -> None:
     content = options(scale=0.3)
     by_hand = torch.cat([draws(1, width=1), draws(1, width=-1), draws(1, height=0.5)])

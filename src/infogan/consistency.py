@@ -35,10 +35,12 @@ def deform(images: Tensor, options: Deformation, clock: Tensor, draws: Tensor) -
     cos, sin = angle.cos(), angle.sin()
     # Where each pixel of the copy comes from: scaled and sheared, then rotated, then shifted.
     x_scale, y_scale = 1 + wide * scale, 1 + high * scale
+    slope = images.shape[2] / images.shape[3]  # of grid_sample's coordinates, 2 by 2 in any case
+    x_of_y, y_of_x = (cos * shear - sin * y_scale) * slope, sin * x_scale / slope
     matrix = torch.stack(
         [
-            torch.stack([cos * x_scale, cos * shear - sin * y_scale, right * shift], dim=1),
-            torch.stack([sin * x_scale, sin * shear + cos * y_scale, down * shift], dim=1),
+            torch.stack([cos * x_scale, x_of_y, right * shift], dim=1),
+            torch.stack([y_of_x, sin * shear + cos * y_scale, down * shift], dim=1),
         ],
         dim=1,
     )
