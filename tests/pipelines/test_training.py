@@ -361,7 +361,8 @@ def test_side_by_side_each_seed_is_told_to_a_run_of_its_own(
         def end(self, status: str) -> None:
             ended[self.name] = status
 
-    def child(part: str, params: Any) -> Remembering:
+    def child(part: str, params: Any, identity: str) -> Remembering:
+        assert not identity
         runs[part] = Child()
         runs[part].name = part  # type: ignore[attr-defined]
         assert params == {"training.seeds": int(part.split()[1])}
@@ -622,6 +623,14 @@ def test_a_profile_changes_no_number_and_is_kept_and_tracked(
     table = (folder / "operators.txt").read_text()
     assert "convolution" in table
     assert "Self CPU" in table
+
+
+def test_of_seeds_side_by_side_the_first_is_looked_into(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+) -> None:
+    training = make_training(iterations=40, profile=True, seeds=[4, 2], seeds_at_once=2)
+    fit(*data, tmp_path, model, training)
+    assert [path.name for path in (tmp_path / "profile").iterdir()] == ["infogan.4"]
 
 
 def test_a_training_too_short_for_a_profile_has_none(

@@ -159,7 +159,9 @@ def _fit_side_by_side(
     hold = cache(partial(resident, images["train"]))
     with ExitStack() as runs:
         fits = []
-        for alone in group:
+        # Torch looks into one training at a time.
+        first, *others = group
+        for alone in (first, *(each.model_copy(update={"profile": False}) for each in others)):
             tracker = runs.enter_context(tracking.part(*_part(alone)))
             given = Peers(), "infogan", images["train"], card, checkpoints, model, alone
             with tracking.active(tracker):
