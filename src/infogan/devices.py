@@ -27,6 +27,12 @@ def configure(training: Training) -> None:
     torch.use_deterministic_algorithms(training.deterministic)
 
 
+def exact() -> None:
+    """Full float32, whatever a training has had that this process has seen before."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def stream(device: torch.device) -> AbstractContextManager[Any]:
     """A new queue of work on a GPU, to be entered again and again; on a CPU there is but one."""
     if device.type != "cuda":

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from infogan import evaluation as library
 from infogan.datasets.values import Arrays, Weights
+from infogan.errors import UserError
 from infogan.networks import build, to_arrays
 from infogan.options import Evaluation, Model, Training
 from infogan.pipelines.evaluation import nodes
@@ -25,7 +27,7 @@ EVALUATION = Evaluation.model_validate(
         "traversal_range": [-1.0, 1.0],
     }
 )
-CARD: dict[str, Any] = {"shape": [1, 8, 8]}
+CARD: dict[str, Any] = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "5ee4"}}}
 COUNTS = {"train": 60, "test": 50}
 
 
@@ -52,6 +54,7 @@ def weigh(training: Training) -> Callable[..., Weights]:
             "training": training.model_dump(mode="json"),
             "image_shape": [1, 8, 8],
             "iterations": iterations,
+            "data_sha256": "5ee4",
         }
         return Weights(to_arrays(build(model, (1, 8, 8), 0)), card)
 
@@ -266,6 +269,31 @@ def own_numbers(weights: Weights, model: Model) -> dict[str, float]:
 
 def record(seed: int) -> dict[str, float]:
     return {"iterations": 5, "seconds": 2.0 + seed}
+
+
+def test_a_model_of_other_images_is_not_judged_on_these(weigh: Weigh, model: Model) -> None:
+    other = CARD | {"splits": {"train": {"sha256": "0bad" * 16}}}
+    with pytest.raises(
+        UserError, match=r"trained on other images \(sha256 5ee4…\).*\(0bad0bad…\)"
+    ):
+        nodes.measure(weigh(model), IMAGES, other, model, EVALUATION)
+
+
+def test_an_evaluation_is_exact_whatever_was_trained_before(weigh: Weigh, model: Model) -> None:
+    for evaluate in (
+        lambda: nodes.measure(weigh(model), IMAGES, CARD, model, EVALUATION),
+        lambda: nodes.classify_references(IMAGES, LABELS, model, EVALUATION),
+    ):
+        torch.set_float32_matmul_precision("high")
+        evaluate()
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_fewer_images_than_categories_have_a_floor_too(make_model: MakeModel) -> None:
+    model = make_model(codes=["c1 categorical 100"])
+    assert {"error_kmeans", "error_untrained"} <= set(
+        nodes.classify_references(IMAGES, LABELS, model, EVALUATION)
+    )
 
 
 def test_seeds_are_compared_by_mean_deviation_best_and_worst(

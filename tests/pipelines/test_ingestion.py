@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def test_percentages_are_of_the_images_there_are_and_the_card_has_numbers(tmp_pa
 
 
 def test_several_splits_count_as_one(tmp_path: Path) -> None:
-    images, labels, *_ = prepared(RAW, data("train+test[6:11]", "test[0:1]"), tmp_path)
+    images, labels, *_ = prepared(RAW, data("train+test[6:11]", "test[3:4]"), tmp_path)
     first, second = RAW.splits["train"], RAW.splits["test"]
     assert first.labels is not None
     assert second.labels is not None
@@ -306,11 +307,13 @@ def test_labels_and_factors_stay_with_their_images_when_others_are_rejected(
 def test_one_rejected_image_more_than_allowed_stops_the_run_and_says_which(
     tmp_path: Path,
 ) -> None:
-    raw = RawImages({"train": spoilt(8, {0, 3}), "test": spoilt(5, {1})})
+    test = spoilt(5, {1})
+    test = replace(test, names=[f"t{name}" for name in test.names or ()])
+    raw = RawImages({"train": spoilt(8, {0, 3}), "test": test})
     options = Data.model_validate({**data().model_dump(), "max_rejected": 2})
     told = (
         r"3 images cannot be used, and data.max_rejected allows 2: 0.png is cut short; 3.png is "
-        rf"cut short; 1.png is cut short. They are listed in {tmp_path}/rejected.csv"
+        rf"cut short; t1.png is cut short. They are listed in {tmp_path}/rejected.csv"
     )
     with pytest.raises(UserError, match=told):
         prepared(raw, options, tmp_path)
@@ -318,7 +321,7 @@ def test_one_rejected_image_more_than_allowed_stops_the_run_and_says_which(
         "split,image,reason",
         "train,0.png,is cut short",
         "train,3.png,is cut short",
-        "test,1.png,is cut short",
+        "test,t1.png,is cut short",
     ]
 
 
@@ -342,13 +345,25 @@ def test_allowing_more_rejected_images_goes_on_where_the_run_was_stopped(tmp_pat
         ("train[4:8]", "train[0:5]", True),
         ("train[0:4]", "train[4:8]", False),
         ("train[0:50%]", "train[50%:100%]", False),
+        ("train+test[0:9]", "test[0:5]", True),
+        ("train+test[0:8]", "test[0:5]", False),
+        ("train[6:8]", "test+train[0:12]", True),
+        ("train[6:8]", "test+train[0:11]", False),
+        ("train[2:6]", "all[0:3]", True),  # by their names
+        ("train[2:6]", "all[0:2]", False),
     ],
 )
 def test_images_to_judge_by_are_not_trained_on(
     tmp_path: Path, train: str, test: str, shared: bool
 ) -> None:
+    named = {
+        name: replace(each, names=[f"{name} {n}" for n in range(len(each.images))])
+        for name, each in RAW.splits.items()
+    }
+    both = replace(split(8), names=named["train"].names)
+    raw = replace(RAW, splits={**named, "all": both} if "all" in test else RAW.splits)
     if shared:
         with pytest.raises(UserError, match="they share images"):
-            prepared(RAW, data(train, test), tmp_path)
+            prepared(raw, data(train, test), tmp_path)
     else:
-        prepared(RAW, data(train, test), tmp_path)
+        prepared(raw, data(train, test), tmp_path)

@@ -29,7 +29,8 @@ class RawSplit:
     images: Sequence[np.ndarray] | np.ndarray  # uint8 (C, H, W) each
     labels: np.ndarray | None  # int64 (N,)
     factors: np.ndarray | None = None  # float32 (N, F)
-    names: Sequence[str] | None = None  # what each image is called, if not by its number
+    # What each image is called, if not by its number; of one name in two splits is one image.
+    names: Sequence[str] | None = None
     isolated: bool = False  # read in processes of their own: graphics and torch do not go together
 
 

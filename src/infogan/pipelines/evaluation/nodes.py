@@ -141,13 +141,14 @@ def classify_references(
 
     Of the untrained network's codes it is the one that fits the training labels best, as above.
     """
-    from infogan.devices import choose_device
+    from infogan.devices import choose_device, exact
     from infogan.evaluation import cluster_pixels, judge, recalibrated
     from infogan.networks import build
     from infogan.seeds import derive_seed
 
     if not _classifiable(labels, model):
         return {}
+    exact()
     shape = images["train"].shape[1:]
     untrained = build(model, shape, derive_seed(evaluation.seed, _UNTRAINED))
     calibration = images["train"][: evaluation.recalibration_images]
@@ -166,7 +167,7 @@ def classify_references(
     train, test = cluster_pixels(
         images["train"],
         images["test"],
-        categories,
+        min(categories, len(images["train"])),
         evaluation.kmeans_restarts,
         derive_seed(evaluation.seed, _KMEANS) % 2**32,
     )
@@ -392,7 +393,7 @@ def _load(
     weights: Weights, card: Mapping[str, Any], model: Model, evaluation: Evaluation
 ) -> "tuple[Networks, torch.device]":
     """The model, if it is the one that parameters and data speak of."""
-    from infogan.devices import choose_device
+    from infogan.devices import choose_device, exact
     from infogan.networks import rebuild
 
     saved, networks = rebuild(weights.card, weights.arrays)
@@ -409,6 +410,14 @@ def _load(
             f"{name} was trained on images of shape {weights.card['image_shape']}, but the data "
             f"are {card['shape']}: train again."
         )
+    seen, there = weights.card.get("data_sha256"), card["splits"]["train"]["sha256"]
+    if seen is not None and seen != there:
+        raise UserError(
+            f"{name} was trained on other images (sha256 {seen[:8]}…) than those that are now "
+            f"there ({there[:8]}…), and may have seen what it would be judged on: train again, or "
+            "ingest the images that it was trained on."
+        )
+    exact()
     device = choose_device(evaluation.device)
     return networks.to(device), device
 

@@ -40,7 +40,7 @@ def preprocess(
         split: _resolve(_raw_split(raw, split, wanted), split, wanted)
         for split, wanted in wanted_parts
     }
-    _refuse_overlap(parts["train"], parts["test"])
+    _refuse_overlap(raw, parts["train"], parts["test"])
     for split, wanted in wanted_parts:
         found = _raw_split(raw, split, wanted)
         part = parts[split]
@@ -155,13 +155,36 @@ def _joined(splits: Sequence[RawSplit]) -> RawSplit:
     )
 
 
-def _refuse_overlap(train: Slice, test: Slice) -> None:
-    """Nothing is judged on images it was trained on, where both are slices of the same split."""
-    if train.split == test.split and max(train.first, test.first) < min(train.last, test.last):
+def _refuse_overlap(raw: RawImages, train: Slice, test: Slice) -> None:
+    """Nothing is judged on images it was trained on, in whichever splits they are."""
+    ours, theirs = (_taken(raw, part) for part in (train, test))
+    if any(_share(raw, one, other) for one in ours for other in theirs):
         raise UserError(
             f"data.train is '{train}' and data.test '{test}': they share images, but a model is "
             "judged on images it was not trained on."
         )
+
+
+def _taken(raw: RawImages, part: Slice) -> list[tuple[str, range]]:
+    """Which images of each split a slice takes."""
+    taken, passed = [], 0
+    for split in part.split.split("+"):
+        count = len(raw.splits[split].images)
+        first, last = (min(max(bound - passed, 0), count) for bound in (part.first, part.last))
+        taken.append((split, range(first, last)))
+        passed += count
+    return taken
+
+
+def _share(raw: RawImages, one: tuple[str, range], other: tuple[str, range]) -> bool:
+    """Whether parts of two splits have an image in common, as far as it has a name."""
+    (split, ours), (its_split, theirs) = one, other
+    if split == its_split:
+        return max(ours.start, theirs.start) < min(ours.stop, theirs.stop)
+    names, its_names = raw.splits[split].names, raw.splits[its_split].names
+    if names is None or its_names is None:
+        return False
+    return not {names[n] for n in ours}.isdisjoint(its_names[n] for n in theirs)
 
 
 def _resolve(found: RawSplit, split: str, wanted: Slice) -> Slice:
