@@ -132,6 +132,12 @@ def test_the_matching_is_fitted_on_train_and_judged_on_test() -> None:
     assert found["error_one_to_one_test_fitted"] == 0
 
 
+def test_numbers_that_no_class_has_are_not_missed() -> None:
+    classes = np.array([0, 3, 7, 3])
+    perfect = (np.array([1, 2, 0, 2]), classes)
+    assert judge({"train": perfect, "test": perfect}, 3, 8)["classes_without_category"] == 0
+
+
 def test_one_category_for_all_names_one_class() -> None:
     nothing = np.zeros(90, np.int64)
     classes = np.repeat(np.arange(3), 30)
@@ -211,6 +217,14 @@ def test_recalibrated_statistics_are_those_of_the_images(
         axes = [axis for axis in range(given.ndim) if axis != 1]
         torch.testing.assert_close(norm.running_mean, given.mean(dim=axes))
         torch.testing.assert_close(norm.running_var, given.var(dim=axes, correction=1))
+
+
+def test_batches_of_one_image_are_none_for_batch_norm(
+    networks: Networks, images: np.ndarray
+) -> None:
+    one, two = (recalibrated(networks.discriminator, images, PIXELS, size) for size in (1, 2))
+    for mine, theirs in zip(one.buffers(), two.buffers(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_recalibrated_statistics_are_a_plain_average_over_batches(

@@ -183,6 +183,24 @@ def test_the_trained_range_is_marked_under_its_values(panel: np.ndarray) -> None
     assert sorted(ends) == pytest.approx([1.5 * middle - right / 2, (middle + right) / 2])
 
 
+@pytest.mark.parametrize(
+    ("values", "bars"),
+    [([-2.0, 0.0, 2.0], (0.25, 0.25)), ([-0.5, 0.0, 0.5], (0, 0)), ([0.0, 1.0, 2.0], (0, 0.25))],
+)
+def test_an_end_of_the_trained_range_is_marked_where_it_is_shown(
+    panel: np.ndarray, values: list[float], bars: tuple[float, float]
+) -> None:
+    (axes,) = figures.traversal(panel, values, UNIFORM, None, 60).axes
+    mark = next(text for text in axes.texts if hasattr(text, "xyann"))
+    style = mark.arrow_patch.get_arrowstyle()
+    assert (style.widthA, style.widthB) == bars
+
+
+def test_a_trained_range_that_is_not_shown_is_not_marked(panel: np.ndarray) -> None:
+    (axes,) = figures.traversal(panel, [2.0, 3.0, 4.0], UNIFORM, None, 60).axes
+    assert not any(hasattr(text, "xyann") for text in axes.texts)
+
+
 def test_the_confusion_table_is_in_percent_of_the_class_and_in_matched_order() -> None:
     figure = figures.confusion({**TABLE, "class_of_category": MATCHED}, 60)
     axes = figure.axes[0]

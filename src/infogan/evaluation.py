@@ -119,6 +119,7 @@ def recalibrated(
             module.reset_running_stats()
             module.momentum = None  # the plain average over all batches
     device = next(discriminator.parameters()).device
+    batch_size = max(batch_size, 2)  # of one image batch norm knows no deviation
     whole = len(images) - len(images) % batch_size or len(images)
     for chunk in _chunks(images[:whole], batch_size, pixel_range, device):
         calibrated(chunk)
@@ -175,12 +176,13 @@ def judge(assignment: Assignment, categories: int, classes: int) -> dict[str, fl
         name: error_rate(matched, test_categories, test_labels)
         for name, matched in matchings.items()
     }
+    occurring = np.unique(assignment["train"][1])  # numbers of classes may have gaps
     named_by_majority = np.unique(matchings["error_majority"][train_table.sum(axis=1) > 0])
     return {
         **errors,
         "nmi": float(normalized_mutual_info_score(test_labels, test_categories)),
         "ari": float(adjusted_rand_score(test_labels, test_categories)),
-        "classes_without_category": float(classes - len(named_by_majority)),
+        "classes_without_category": float(len(occurring) - len(named_by_majority)),
     }
 
 

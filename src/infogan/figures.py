@@ -286,14 +286,21 @@ def _mark_trained_range(
     values: Sequence[float],
     code: UniformPrior,
 ) -> None:
+    if code.high < values[0] or values[-1] < code.low:
+        return
     left, right = np.interp([code.low, code.high], values, centres)
+    ends = [0.25 if values[0] <= end <= values[-1] else 0.0 for end in (code.low, code.high)]
     y = picture.shape[0] * 1.012
     axes.annotate(
         "",
         (left, y),
         (right, y),
         annotation_clip=False,
-        arrowprops={"arrowstyle": "|-|, widthA=0.25, widthB=0.25", "lw": 0.9, "color": _GREY},
+        arrowprops={
+            "arrowstyle": f"|-|, widthA={ends[0]}, widthB={ends[1]}",
+            "lw": 0.9,
+            "color": _GREY,
+        },
     )
     axes.text(
         (left + right) / 2,

@@ -94,15 +94,29 @@ class Guards:
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """A batch cannot be larger than the data, however many images turned out to be usable."""
+        """A training needs a batch, and clusters an image each, however many images turned out to
+        be usable.
+        """
         training = next((v for v in inputs.values() if isinstance(v, Training)), None)
+        model = next((v for v in inputs.values() if isinstance(v, Model)), None)
         card = next((v for name, v in inputs.items() if name.endswith(".card")), None)
-        if training and card and card["splits"]["train"]["images"] < training.batch_size:
+        if not (training and model and card):
+            return
+        images = card["splits"]["train"]["images"]
+        if images < training.batch_size:
             raise UserError(
-                f"training.batch_size is {training.batch_size}, but there are only "
-                f"{card['splits']['train']['images']} images to train on; a batch cannot be "
-                "larger than the data."
+                f"training.batch_size is {training.batch_size}, but there are only {images} "
+                "images to train on; a batch cannot be larger than the data."
             )
+        if training.clustering:
+            name = training.clustering.code
+            categories = next(code.width for code in model.codes if code.name == name)
+            if images < categories:
+                raise UserError(
+                    f"training.clustering makes a cluster for each of the {categories} categories "
+                    f"of {name}, but there are only {images} images to train on: it takes one "
+                    "for each at least."
+                )
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
