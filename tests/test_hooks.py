@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
 from infogan import tracking
 from infogan.datasets.values import Weights
-from infogan.hooks import Tracking, _write_index
+from infogan.errors import UserError
+from infogan.hooks import Tracking, _refuse_unknown_names, _write_index
 from infogan.options import BLOCKS as BLOCK_TYPES
 from infogan.options import Reporting
 from infogan.report import page as report_page
@@ -294,3 +296,42 @@ def test_the_index_compares_with_the_parameters_that_conf_base_has(catalog: Data
     text = _write_index("a", catalog, BASE, "base").read_text()
     assert f"7 of the {BLOCKS['training']['iterations']:,} iterations" in text
     assert f"evaluation.samples 123 (there {BLOCKS['evaluation']['samples']:,})" in text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "given", "words"),
+    [
+        ({"digit": {}}, [], "have 'digit', which is no data set; did you mean digits?"),
+        ({"x": {}}, [], "have 'x', which is no data set; there are celeba, chairs, digits, faces"),
+        ({"digits": {"dta": {}}}, [], "have digits.dta, which is no block; did you mean data?"),
+        ({"digits": {"lr_d": 1}}, [], "have digits.lr_d, which is no block; there are source,"),
+        ({"digits": None}, [], "of digits are None, but must be blocks: source, data, model"),
+        (
+            {"digits": {}},
+            ["mnist"],
+            "--params has mnist, but what is to be run is of digits",
+        ),
+    ],
+)
+def test_a_name_that_nobody_would_read_is_refused(
+    parameters: dict[str, Any], given: list[str], words: str
+) -> None:
+    bootstrap_project(ROOT)
+    with pytest.raises(UserError, match=re.escape(words)):
+        _refuse_unknown_names(parameters, {name: {} for name in given}, ["digits"])
+
+
+def test_names_that_are_read_are_not_refused() -> None:
+    bootstrap_project(ROOT)
+    blocks: dict[str, Any] = {name: {} for name in (*BLOCK_TYPES, "study")}
+    _refuse_unknown_names({"digits": blocks, "mnist": blocks}, {"digits": {}}, ["digits"])
+
+
+def test_every_place_of_the_catalog_is_that_of_the_project_wherever_one_is_in_it() -> None:
+    """Kedro makes these two keys absolute, and no others."""
+    text = (ROOT / "conf" / "base" / "catalog.yml").read_text()
+    for name, entry in yaml.safe_load(text).items():
+        assert {"path", "filepath"} & set(entry), name
+        assert not [
+            key for key, value in entry.items() if "${" in str(value) and "path" not in key
+        ]

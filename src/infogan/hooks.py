@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 from kedro.config import AbstractConfigLoader, OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -28,6 +30,7 @@ from infogan.files import atomic
 from infogan.launcher import NODE_RANK, node_rank
 from infogan.options import (
     BLOCKS,
+    FURTHER_BLOCKS,
     Data,
     Evaluation,
     Model,
@@ -70,8 +73,12 @@ class Guards:
         self._config = context.config_loader
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Check the parameters as a whole, and take the lock of every dataset."""
+        given = run_params.get("runtime_params") or {}
+        _refuse_unknown_names(catalog.load("parameters"), given, _datasets(pipeline))
         for dataset in _datasets(pipeline):
             blocks = {
                 name: kind.model_validate(catalog.load(f"params:{dataset}.{name}"))
@@ -160,6 +167,40 @@ class Guards:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _refuse_unknown_names(
+    parameters: Mapping[str, Any], given: Mapping[str, Any], at_work: Collection[str]
+) -> None:
+    """UserError for what would be ignored in silence: a data set or a block that nobody reads."""
+
+    def hint(name: str, known: Collection[str]) -> str:
+        close = get_close_matches(str(name), known, n=1)
+        return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+
+    datasets = sorted({name.partition(".")[0] for name in pipelines} - {"__default__"})
+    blocks = [*BLOCKS, *FURTHER_BLOCKS]
+    for dataset, written in parameters.items():
+        if dataset not in datasets:
+            raise UserError(
+                f"The parameters have {dataset!r}, which is no data set; {hint(dataset, datasets)}"
+            )
+        if not isinstance(written, Mapping):
+            raise UserError(
+                f"The parameters of {dataset} are {written!r}, but must be blocks: "
+                f"{', '.join(blocks)}."
+            )
+        for name in written:
+            if name not in blocks:
+                strange = f"{dataset}.{name}"
+                raise UserError(
+                    f"The parameters have {strange}, which is no block; {hint(name, blocks)}"
+                )
+    for dataset in given:
+        if dataset not in at_work:
+            raise UserError(
+                f"--params has {dataset}, but what is to be run is of {', '.join(at_work)} alone."
+            )
 
 
 def _help(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
