@@ -16,10 +16,10 @@ _BLOCK_BYTES = 1 << 24
 
 
 class ArraysDataset(AbstractDataset[Arrays, Arrays]):
-    """``<folder>/<split>_<name>.npy``; written a block of rows at a time."""
+    """``<path>/<split>_<name>.npy``; written a block of rows at a time."""
 
-    def __init__(self, folder: str, name: str) -> None:
-        self._folder = Path(folder)
+    def __init__(self, path: str, name: str) -> None:
+        self._folder = Path(path)
         self._name = name
 
     def save(self, data: Arrays) -> None:
@@ -51,7 +51,7 @@ class ArraysDataset(AbstractDataset[Arrays, Arrays]):
         return all(self._path(split).exists() for split in SPLITS)
 
     def _describe(self) -> dict[str, Any]:
-        return {"folder": str(self._folder), "name": self._name}
+        return {"path": str(self._folder), "name": self._name}
 
 
 def _write(path: Path, array: np.ndarray) -> None:

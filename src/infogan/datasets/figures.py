@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class FiguresDataset(AbstractDataset["Mapping[str, Figure]", dict[str, bytes]]):
-    """Saves ``{name: figure}`` as ``<folder>/<name>.png``; loads ``{name: PNG bytes}``.
+    """Saves ``{name: figure}`` as ``<path>/<name>.png``; loads ``{name: PNG bytes}``.
 
     Other files of the folder stay as they are, but PNGs of another name are removed, so that no
     figure of an earlier configuration remains among the new ones.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
+    def __init__(self, path: str) -> None:
+        self._folder = Path(path)
 
     def save(self, data: "Mapping[str, Figure]") -> None:
         """Write every figure at its own resolution, each whole or not at all."""
@@ -44,4 +44,4 @@ class FiguresDataset(AbstractDataset["Mapping[str, Figure]", dict[str, bytes]]):
         return any(self._folder.glob("[!.]*.png"))
 
     def _describe(self) -> dict[str, Any]:
-        return {"folder": str(self._folder)}
+        return {"path": str(self._folder)}

@@ -10,10 +10,10 @@ from infogan.datasets.weights import WeightsDataset
 
 
 class ModelsDataset(AbstractDataset[dict[str, Weights], dict[str, Weights]]):
-    """``<folder>/<name>.safetensors``; possibly none."""
+    """``<path>/<name>.safetensors``; possibly none."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
+    def __init__(self, path: str) -> None:
+        self._folder = Path(path)
 
     def save(self, data: dict[str, Weights]) -> None:
         """Write every model, each whole or not at all, and remove those of other names."""
@@ -36,4 +36,4 @@ class ModelsDataset(AbstractDataset[dict[str, Weights], dict[str, Weights]]):
         return self._folder.is_dir()
 
     def _describe(self) -> dict[str, Any]:
-        return {"folder": str(self._folder)}
+        return {"path": str(self._folder)}

@@ -27,8 +27,8 @@ class RawDataset(AbstractDataset[Source, RawReader]):
     how (``read``).
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
+    def __init__(self, path: str) -> None:
+        self._folder = Path(path)
 
     @abstractmethod
     def read(self, folder: Path, source: Source) -> RawImages:
@@ -50,7 +50,7 @@ class RawDataset(AbstractDataset[Source, RawReader]):
         return self._folder.is_dir() and any(self._folder.iterdir())
 
     def _describe(self) -> dict[str, Any]:
-        return {"folder": str(self._folder)}
+        return {"path": str(self._folder)}
 
 
 def raw_file(folder: Path, *names: str) -> Path:
