@@ -6,9 +6,23 @@ import numpy as np
 import pytest
 
 from infogan.datasets.values import Weights
-from infogan.options import Model, Reporting
+from infogan.errors import UserError
+from infogan.options import Evaluation, Model, Reporting, Training
 from infogan.pipelines.reporting import nodes
 
+EVALUATION = Evaluation.model_validate(
+    {
+        "seed": 0,
+        "device": "cpu",
+        "batch_size": 10,
+        "samples": 10,
+        "recalibration_images": 10,
+        "kmeans_restarts": 1,
+        "traversal_rows": 2,
+        "traversal_columns": 2,
+        "traversal_range": [-1.0, 1.0],
+    }
+)
 CATEGORIES = {"code": "c1", "class_of_category": [1, 0, 2], "test_table": [[5, 1, 0]] * 3}
 
 
@@ -46,3 +60,42 @@ def test_the_order_is_not_that_of_the_regular_gans_categories(model: Model) -> N
     options = reporting(column_order={"c1": [2, 0, 1]})
     drawn = nodes.draw_baseline_panels(traversals(), model, options)
     assert headings(drawn["traversal_baseline_c1"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data_sha256": "b"}, "trained on other images"),
+        ({"iterations": 60}, "trained again since it was evaluated"),
+        ({"seconds": 0.6}, "trained again since it was evaluated"),
+    ],
+)
+def test_a_report_is_of_one_run(
+    model: Model, training: Training, change: dict[str, Any], words: str
+) -> None:
+    metrics = {"iterations": 10, "seconds_training": 0.3}
+    record = {
+        "data_sha256": "a",
+        "iterations": 10,
+        "seconds": 0.3,
+        "started": "now",
+        "commit": "abc",
+        "mlflow_run_id": None,
+        "device": "cpu",
+        "threads": 1,
+        "versions": {},
+        "alarms": {},
+    }
+    card = {
+        "splits": {"train": {"images": 3, "from": "all[0:3]", "sha256": "a"}},
+        "source": {},
+    }
+    written = {
+        "model": model.model_dump(mode="json"),
+        "training": {**training.model_dump(mode="json"), "lr_g": 0.0123},
+    }
+    others = card, training, EVALUATION, reporting()
+    page = nodes.write_report({}, metrics, {}, record, Weights({}, written), *others)
+    assert "0.0123" in page  # as it was trained
+    with pytest.raises(UserError, match=words):
+        nodes.write_report({}, metrics, {}, record | change, Weights({}, written), *others)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from infogan.datasets.values import Rows, Weights
+from infogan.errors import UserError
 from infogan.options import (
     Evaluation,
     Model,
@@ -71,15 +72,20 @@ def write_report(
     metrics: dict[str, float],
     known_factors: dict[str, Any],
     record: dict[str, Any],
+    weights: Weights,
     card: dict[str, Any],
-    model: Model,
     training: Training,
     evaluation: Evaluation,
     reporting: Reporting,
 ) -> str:
-    """The page that says what was run and what was found."""
+    """The page that says what was run and what was found; UserError if these are of two runs."""
     from infogan.report import page, titled
 
+    _refuse_two_runs(metrics, record, card)
+    # As the model was trained, whatever the parameters say now.
+    model = Model.model_validate(weights.card["model"])
+    trained = {**weights.card["training"], "seeds": training.seeds}
+    training = Training.model_validate(trained)
     facts = {
         "trained from": record["started"],
         "commit": record["commit"],
@@ -104,6 +110,22 @@ def write_report(
     title = titled(reporting, card)
     told = record["alarms"].values(), extensions(model, training)
     return page(reporting, title, metrics, known_factors, figures, facts, parameters, *told)
+
+
+def _refuse_two_runs(
+    metrics: Mapping[str, float], record: Mapping[str, Any], card: Mapping[str, Any]
+) -> None:
+    if record["data_sha256"] != card["splits"]["train"]["sha256"]:
+        raise UserError(
+            "The model was trained on other images than those that are now there: train and "
+            "evaluate it again before its report is written."
+        )
+    evaluated = {name: metrics[name] for name in ("iterations", "seconds_training")}
+    if evaluated != {"iterations": record["iterations"], "seconds_training": record["seconds"]}:
+        raise UserError(
+            "The model was trained again since it was evaluated: evaluate it again before its "
+            "report is written."
+        )
 
 
 def _partial(card: dict[str, Any]) -> dict[str, str]:
