@@ -75,6 +75,9 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         first = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if first and first >= len(content) and mood != "whole":
+            self.send_error(416)
+            return
         partial = first > 0 and mood != "whole"
         body = content[first:] if partial else content
         self.send_response(206 if partial else 200)
@@ -596,6 +599,24 @@ def test_a_file_without_published_length_is_known_by_its_md5(origin: Origin, fol
         fetch(source(files=(wrong,)), folder, None)
 
 
+@pytest.mark.parametrize(
+    ("part", "asked"),
+    [
+        (DATA, []),  # whole, but the run was killed before it was verified
+        (b"?" * len(DATA), [f"bytes={len(DATA)}-", None]),
+    ],
+)
+def test_a_whole_part_without_published_length_is_taken_or_begun_anew(
+    origin: Origin, folder: Path, part: bytes, asked: list[str | None]
+) -> None:
+    folder.mkdir(parents=True)
+    (folder / f"{NAME}.part").write_bytes(part)
+    file = SourceFile(name=NAME, md5=hashlib.md5(DATA).hexdigest())
+    fetch(source(f"{origin.url}/a", files=(file,)), folder, None)
+    assert origin.ranges == asked
+    assert holds_exactly(folder, data_bin=DATA)
+
+
 def test_a_cut_connection_is_continued_where_no_length_is_published(
     origin: Origin, folder: Path
 ) -> None:
@@ -603,6 +624,16 @@ def test_a_cut_connection_is_continued_where_no_length_is_published(
     file = SourceFile(name=NAME, md5=hashlib.md5(DATA).hexdigest())
     fetch(source(f"{origin.url}/a", files=(file,)), folder, None)
     assert origin.ranges == [None, "bytes=300000-", "bytes=450000-"]
+    assert holds_exactly(folder, data_bin=DATA)
+
+
+def test_a_mirror_may_be_below_the_home_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mirror" / "mnist").mkdir(parents=True)
+    (tmp_path / "mirror" / "mnist" / NAME).write_bytes(DATA)
+    fetch(source(), folder, "~/mirror")
     assert holds_exactly(folder, data_bin=DATA)
 
 

@@ -204,6 +204,9 @@ def _bring(address: str, file: SourceFile, part: Path) -> None:
     """Leave the verified file in ``part``, or raise _Unusable."""
     if address.startswith(("http://", "https://")):
         continued = part.exists()
+        pinned = file.sha256 or file.md5
+        if continued and pinned and verify(part, file) is None:
+            return  # a run was killed before it gave the file its name
         _download(address, file, part)
         if continued and verify(part, file):
             # What lay there was of another file, or damaged: once more, from the beginning.
@@ -232,7 +235,7 @@ def _copy(address: str, part: Path) -> None:
         elif address.startswith("file://"):
             origin = Path(url2pathname(urlsplit(address).path))
         else:
-            origin = Path(address)
+            origin = Path(address).expanduser()
         try:
             content = stack.enter_context(origin.open("rb"))
         except (FileNotFoundError, NotADirectoryError):
@@ -267,6 +270,9 @@ def _download_once(url: str, file: SourceFile, part: Path) -> None:
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
         if response.status_code >= 500 or response.status_code == 429:
             raise _Interrupted(f"HTTP {response.status_code}")
+        if response.status_code == 416 and done:  # there is no more of it; so begin anew
+            part.unlink()
+            raise _Interrupted("HTTP 416")
         if response.status_code >= 400:
             raise _Unusable(f"answered HTTP {response.status_code}")
         if response.headers.get("Content-Type", "").startswith("text/html"):
