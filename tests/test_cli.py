@@ -2,8 +2,11 @@ from typing import Any
 
 import click
 import pytest
+import yaml
+from kedro.config import MissingConfigException
+from omegaconf import OmegaConf
 
-from infogan.cli import cli
+from infogan.cli import cli, explanation
 
 
 def parsed(text: str) -> Any:
@@ -29,6 +32,37 @@ def test_a_path_is_taken_as_it_is_typed(path: str) -> None:
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_quotes_around_a_path_are_not_of_the_path(quote: str) -> None:
     assert parsed(f"a.path={quote}/a #b{quote}") == {"a": {"path": "/a #b"}}
+
+
+def test_a_path_may_look_like_a_reference() -> None:
+    """Escaped, since Kedro resolves references in what it is given."""
+    given = OmegaConf.create(parsed("a.path=/o/d${x}"))
+    assert OmegaConf.to_container(given, resolve=True) == {"a": {"path": "/o/d${x}"}}
+
+
+def test_a_path_that_is_not_utf_8_is_refused_with_what_helps() -> None:
+    with pytest.raises(click.UsageError, match="is not UTF-8: rename what is called so, or give"):
+        parsed("a.path=/o/no\udcffutf")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MissingConfigException("no conf/smok"), "The configuration cannot be read: no conf/smok"),
+        (yaml.YAMLError("line 37"), "A file of the configuration cannot be read: line 37"),
+        (ValueError("Duplicate keys found in a and b: x"), "Duplicate keys found in a and b: x"),
+        (ValueError("Pipeline does not contain nodes named ['x']."), "Pipeline does not contain"),
+        (ValueError("a bug"), None),
+        (KeyError("a bug"), None),
+    ],
+)
+def test_what_a_person_can_mend_is_a_sentence_and_a_bug_is_not(
+    error: Exception, sentence: str | None
+) -> None:
+    wrapped = RuntimeError("Kedro")
+    wrapped.__cause__ = error
+    told = explanation(wrapped)
+    assert (told is None) if sentence is None else str(told).startswith(sentence)
 
 
 def test_other_values_are_numbers_lists_and_texts() -> None:

@@ -175,6 +175,17 @@ def test_codes_are_a_row_an_image(invoke: Run, saved_model: Path, tmp_path: Path
     assert {"c2", "c2_sd", "c3_0", "c3_1_sd"} <= rows[0].keys()
 
 
+def test_an_image_named_twice_has_two_rows_and_any_name_is_written(
+    invoke: Run, saved_model: Path, tmp_path: Path
+) -> None:
+    odd = b"\xff\xfe.png".decode(errors="surrogateescape")
+    Image.new("L", (8, 8)).save(tmp_path / odd)
+    done = invoke("encode", "--model", saved_model, odd, odd, "--out", "codes.csv")
+    assert done.exit_code == 0, done.output
+    _, *rows = (tmp_path / "codes.csv").read_bytes().splitlines()
+    assert [row.split(b",")[0] for row in rows] == [b"\xff\xfe.png"] * 2
+
+
 def test_codes_go_to_the_screen_unless_a_file_is_named(
     invoke: Run, saved_model: Path, tmp_path: Path
 ) -> None:
@@ -186,6 +197,13 @@ def test_codes_go_to_the_screen_unless_a_file_is_named(
         invoke("encode", "--model", saved_model, "a.png", "--out", "x.txt")
     )
     assert refused(invoke("encode", "--model", saved_model, "no.png")) == "no.png is not there."
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def test_outside_of_a_project_nothing_is_run(invoke: Run) -> None:
+    assert "is in no Kedro project: change to the project's folder" in refused(invoke("run"))
 
 
 # --- compare -------------------------------------------------------------------------------------

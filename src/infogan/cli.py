@@ -9,12 +9,21 @@ from typing import Any
 
 import click
 import yaml
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from infogan.errors import UserError
+
+_KEDROS_SENTENCES = (
+    "Failed to find the pipeline named",
+    "Pipeline contains no nodes",
+    "Pipeline does not contain nodes",
+    "Pipeline input(s)",
+    "Duplicate keys found",
+)
 
 
 def explanation(error: BaseException) -> str | None:
@@ -27,8 +36,12 @@ def explanation(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.strerror:
             where = f" {cause.filename}" if cause.filename else ""
             return f"{cause.strerror}:{where or ' no file is named'}."
-        # Kedro's own: a pipeline or a dataset of a name that does not exist.
-        if isinstance(cause, ValueError) and "Failed to find the pipeline named" in str(cause):
+        if isinstance(cause, MissingConfigException | OmegaConfBaseException):
+            return f"The configuration cannot be read: {cause}"
+        if isinstance(cause, yaml.YAMLError | UnicodeDecodeError):
+            return f"A file of the configuration cannot be read: {cause}"
+        # Kedro's own: names that do not exist.
+        if isinstance(cause, ValueError) and str(cause).startswith(_KEDROS_SENTENCES):
             return str(cause)
     return None
 
@@ -64,6 +77,11 @@ def parameters(context: click.Context, option: click.Parameter, value: Any) -> A
         if not item.partition("=")[1] or not item.partition("=")[0].strip():
             context.fail(f"--{option.name} has {item!r}, but is written KEY=VALUE,KEY=VALUE.")
     pairs = (item.strip().split("=", maxsplit=1) for item in items)
+    if any("\udc80" <= each <= "\udcff" for each in value):
+        context.fail(
+            f"--{option.name} has {value!r}, which is not UTF-8: rename what is called so, or "
+            "give a link to it."
+        )
     quoted = [f"{key.strip()}={_text(key, written)}" for key, written in pairs]
     try:
         return OmegaConf.to_container(OmegaConf.from_dotlist(quoted))
@@ -79,7 +97,7 @@ def _text(key: str, written: str) -> str:
     """YAML of a value: of a path, the text itself, unless it is in quotes already."""
     if not key.strip().endswith(".path") or re.fullmatch(r"'.*'|\".*\"", written):
         return written
-    return "'" + written.replace("'", "''") + "'"
+    return "'" + written.replace("'", "''").replace("${", r"\${") + "'"
 
 
 def _option(option: click.Parameter) -> click.Parameter:

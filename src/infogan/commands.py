@@ -57,11 +57,17 @@ def cli() -> None:
     add_help_option=False,
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@_plainly
 def run(arguments: tuple[str, ...]) -> None:
-    """Run the project in the current folder: the same as `kedro run`."""
+    """Run the project of the current folder: the same as `kedro run`."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # by Kedro, where no project says so
     from kedro.framework.cli.cli import KedroCLI
+    from kedro.utils import find_kedro_project
 
-    KedroCLI(Path.cwd()).main(["run", *arguments])
+    project = find_kedro_project(Path.cwd())
+    if project is None:
+        raise UserError(f"{Path.cwd()} is in no Kedro project: change to the project's folder.")
+    KedroCLI(project).main(["run", *arguments])
 
 
 # --- generate ------------------------------------------------------------------------------------
@@ -202,7 +208,8 @@ def encode(uri: str, out: Path | None, images: tuple[Path, ...]) -> None:
     if out:
         _refuse_suffix(out, ".csv")
     model = _load(uri)
-    read, rejected = {}, []
+    read: list[Path] = []
+    arrays, rejected = [], []
     for path in images:
         try:
             image, changed = model.read_file(path)
@@ -211,9 +218,10 @@ def encode(uri: str, out: Path | None, images: tuple[Path, ...]) -> None:
             continue
         if changed:
             click.echo(f"Warning: {path} {changed}.", err=True)
-        read[path] = image
+        read.append(path)
+        arrays.append(image)
     if read:
-        columns = model.encode(model.as_pixels(np.stack(list(read.values()))))
+        columns = model.encode(model.as_pixels(np.stack(arrays)))
         _write(_csv([str(path) for path in read], columns), out)
     if rejected:
         others = f"; the other {len(read)} were read" if read else ""
@@ -241,7 +249,8 @@ def _write(text: str, out: Path | None) -> None:
         click.echo(text, nl=False)
         return
     with atomic(out) as temporary:
-        temporary.write_text(text)
+        # Names of files need not be UTF-8; they are written as the file system has them.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
     click.echo(str(out))
 
 

@@ -77,6 +77,8 @@ class Trained:
 
         if not path.is_file():
             raise UserError(f"{path} is not there: train a model first, or name another file.")
+        with path.open("rb"):
+            pass  # what may not be read is told by the system; safetensors says it is not there
         try:
             with safe_open(path, framework="numpy") as file:
                 card = json.loads((file.metadata() or {})["card"])

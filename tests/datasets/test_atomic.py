@@ -131,6 +131,16 @@ def test_the_first_save_that_fails_leaves_nothing(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}\n<<<<<<< HEAD', b"\xff\xfe{"])
+def test_a_damaged_file_says_that_its_stage_has_to_run_again(
+    path: Path, refused: Refused, content: bytes
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with refused(r"metrics.json is damaged \(.+\): run the stage that writes it again"):
+        AtomicDataset(str(path), JSON).load()
+
+
 def test_a_missing_file_says_that_a_stage_has_to_run(path: Path, refused: Refused) -> None:
     with refused("metrics.json is missing: run the stage that writes it first"):
         AtomicDataset(str(path), JSON).load()

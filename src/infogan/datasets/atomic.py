@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 
 from infogan.errors import UserError
 from infogan.files import atomic
@@ -32,7 +32,15 @@ class AtomicDataset(AbstractDataset[Any, Any]):
         """Load by the wrapped dataset."""
         if not self._path.exists():
             raise UserError(f"{self._path} is missing: run the stage that writes it first.")
-        return self._at(self._path).load()
+        try:
+            return self._at(self._path).load()
+        except DatasetError as error:
+            damage = error.__cause__
+            if not isinstance(damage, ValueError):  # JSON and UTF-8 that are none
+                raise
+            raise UserError(
+                f"{self._path} is damaged ({damage}): run the stage that writes it again."
+            ) from None
 
     @property
     def path(self) -> Path:

@@ -41,6 +41,8 @@ class WeightsDataset(AbstractDataset[Weights, Weights]):
 
         if not self._path.exists():
             raise UserError(f"{self._path} is missing: run the training that makes it first.")
+        with self._path.open("rb"):
+            pass  # what may not be read is told by the system; safetensors says it is not there
         try:
             with safe_open(self._path, framework="numpy") as file:
                 metadata = file.metadata() or {}
