@@ -40,6 +40,7 @@ STUDY: dict[str, Any] = {
         },
     },
 }
+CARD = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": 20}}}
 REPORTING = Reporting(title="Toy", dpi=60, captions={}, claims=())
 
 
@@ -71,12 +72,11 @@ def run_toy(
     folder: Path, images: np.ndarray, model: Model, training: Training, **changes: Any
 ) -> dict[str, Any]:
     labels = np.arange(28) % 3
-    card = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": 20}}}
     folder.mkdir(exist_ok=True)
     return run_study(
         Arrays({"train": images[:20], "test": images[20:]}),
         Arrays({"train": labels[:20], "test": labels[20:]}),
-        card,
+        CARD,
         folder,
         model,
         training,
@@ -242,7 +242,7 @@ def test_a_study_in_several_processes_is_refused(study_of: RunStudy) -> None:
 
 def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
     runs = first
-    page = write_study(runs, {}, Study.model_validate(STUDY), REPORTING)
+    page = write_study(runs, CARD, Study.model_validate(STUDY), REPORTING)
     for run in runs["runs"]:
         error = 100 * run["observations"][-1]["error_one_to_one"]
         assert f"| {run['recipe']} | {run['seed']} | {error:.2f} |" in page
@@ -254,6 +254,8 @@ def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
     assert f"| plain | {len(finals)} | **{np.median(finals):.1f}** |" in page
     assert page.count("| cpu, float32 | `") == len(runs["runs"])  # where each was computed
     assert "Generated images" not in page  # none were made
+    more = Study.model_validate({**STUDY, "mapping_images": 100})
+    assert "20 training images" in write_study(runs, CARD, more, REPORTING)  # there are no others
 
 
 def test_recipes_of_other_lengths_and_codes_have_their_own_cells(study_of: RunStudy) -> None:
@@ -266,7 +268,7 @@ def test_recipes_of_other_lengths_and_codes_have_their_own_cells(study_of: RunSt
     }
     study = Study.model_validate({**STUDY, "seeds": [0], "recipes": recipes})
     runs = study_of(seeds=[0], recipes=recipes)
-    page = write_study(runs, {}, study, REPORTING)
+    page = write_study(runs, CARD, study, REPORTING)
     assert "| recipe | 5 | 10 | 15 |" in page
     errors = [
         [f"{100 * each['error_one_to_one']:.1f}" for each in run["observations"]]
@@ -281,7 +283,7 @@ def test_the_page_says_that_code_differed_from_its_commit(first: dict[str, Any])
     study = Study.model_validate(STUDY)
     commits = ["0123456789abcdef", "0123456789abcdef+dirty"] * 2
     runs = [{**run, "commit": each} for run, each in zip(first["runs"], commits, strict=True)]
-    page = write_study({"runs": runs}, {}, study, REPORTING)
+    page = write_study({"runs": runs}, CARD, study, REPORTING)
     assert page.count("| `0123456` |") == page.count("| `0123456+dirty` |") == 2
 
 
@@ -290,7 +292,7 @@ def test_generated_images_are_judged_when_asked_for(study_of: RunStudy) -> None:
     quality = runs["runs"][0]["quality"]
     assert {"classifier_accuracy", "precision", "recall", "purity"} <= set(quality)
     study = Study.model_validate({**STUDY, "generated_images": 40, "recipes": {"plain": {}}})
-    assert "not** the Inception FID" in write_study(runs, {}, study, REPORTING)
+    assert "not** the Inception FID" in write_study(runs, CARD, study, REPORTING)
 
 
 def test_the_figure_draws_every_run(first: dict[str, Any]) -> None:

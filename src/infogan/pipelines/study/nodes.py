@@ -285,7 +285,7 @@ def write_study(
     return template.render(
         title=reporting.title,
         study=study,
-        card=card,
+        mapped=min(study.mapping_images, card["splits"]["train"]["images"]),
         by_recipe=by_recipe,
         summaries={name: _summary(each) for name, each in by_recipe.items()},
         iterations=sorted(
