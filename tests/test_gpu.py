@@ -70,7 +70,7 @@ def gpu() -> torch.device:
 
 
 @pytest.fixture
-def make_training(make_training: MakeTraining) -> MakeTraining:
+def on_gpu(make_training: MakeTraining) -> MakeTraining:
     return lambda **changes: make_training(**{"device": "cuda", **changes})
 
 
@@ -112,7 +112,7 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 def test_a_recorded_iteration_is_an_iteration(
     gpu: torch.device,
     model: Model,
-    make_training: MakeTraining,
+    on_gpu: MakeTraining,
     images: np.ndarray,
     changes: dict[str, Any],
     precision: str,
@@ -122,10 +122,10 @@ def test_a_recorded_iteration_is_an_iteration(
     options = {**EXACT, "precision": precision, **changes}
     found, states = [], []
     for recorded in (True, False):
-        training = make_training(**options, cuda_graph=recorded)
+        training = on_gpu(**options, cuda_graph=recorded)
         state = begin(model, training, gpu)
         if before:
-            rows(state, model, make_training(**options, cuda_graph=False), images, before)
+            rows(state, model, on_gpu(**options, cuda_graph=False), images, before)
             saved = state.state_dict()
             state = begin(model, training, gpu)
             state.load_state_dict(saved)
@@ -146,10 +146,10 @@ def test_a_recorded_iteration_is_an_iteration(
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_nobody_waits_for_the_gpu(
-    gpu: torch.device, model: Model, make_training: MakeTraining, images: np.ndarray
+    gpu: torch.device, model: Model, on_gpu: MakeTraining, images: np.ndarray
 ) -> None:
     for recorded in (True, False):
-        training = make_training(cuda_graph=recorded)
+        training = on_gpu(cuda_graph=recorded)
         state = begin(model, training, gpu)
         steps = train(state, infogan(model, training), resident(images, gpu))
         next(steps)
@@ -165,13 +165,13 @@ def test_seeds_side_by_side_are_those_trained_alone(
     data: Data,
     tmp_path: Path,
     model: Model,
-    make_training: MakeTraining,
+    on_gpu: MakeTraining,
     changes: dict[str, Any],
 ) -> None:
     options = {**EXACT, **changes, "seeds": [0, 1, 2]}
     results = []
     for at_once in (3, 1):
-        training = make_training(**options, seeds_at_once=at_once)
+        training = on_gpu(**options, seeds_at_once=at_once)
         first, table, _, others, more, _ = fit(*data, tmp_path / str(at_once), model, training)
         numbers = np.array([*table.rows[1:], *(r[1:] for r in more.rows if r[1])], np.float64)
         results.append((numbers, [first, *others.values()]))
@@ -192,25 +192,44 @@ def test_models_of_full_size_do_not_wait_for_each_other_for_ever() -> None:
 
 
 def test_a_deterministic_training_repeats_itself_and_goes_on_where_it_stopped(
-    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+    data: Data, tmp_path: Path, model: Model, on_gpu: MakeTraining
 ) -> None:
-    whole = make_training(**EXACT, iterations=10)
+    whole = on_gpu(**EXACT, iterations=10)
     first, table, *_ = fit(*data, tmp_path / "first", model, whole)
     again, repeated, *_ = fit(*data, tmp_path / "again", model, whole)
     assert same(first.arrays, again.arrays)
     assert table == repeated
-    fit(*data, tmp_path / "parts", model, make_training(**EXACT, iterations=5))
+    fit(*data, tmp_path / "parts", model, on_gpu(**EXACT, iterations=5))
     continued, its_table, *_ = fit(*data, tmp_path / "parts", model, whole)
     assert same(first.arrays, continued.arrays)
     assert table.rows[-1] == its_table.rows[-1]
 
 
 def test_a_checkpoint_of_a_gpu_can_be_read_without_one(
-    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+    data: Data, tmp_path: Path, model: Model, on_gpu: MakeTraining
 ) -> None:
-    fit(*data, tmp_path, model, make_training(iterations=5))
+    fit(*data, tmp_path, model, on_gpu(iterations=5))
     (folder,) = (path.parent for path in tmp_path.glob("*/infogan.0.*.pt"))
     saved = checkpoint.load(folder, "infogan.0", torch.device("cpu"), 10)
     assert saved
     assert saved["state"]["iteration"] == 5
     assert saved["state"]["networks"]["generator.layers.0.weight"].device.type == "cpu"
+
+
+@pytest.mark.parametrize("changes", [{}, EXTENDED], ids=["paper", "extended"])
+@pytest.mark.parametrize("places", [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_training_goes_on_on_the_other_kind_of_device(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    on_gpu: MakeTraining,
+    changes: dict[str, Any],
+    places: tuple[str, str],
+) -> None:
+    first, second = places
+    fit(*data, tmp_path, model, on_gpu(**changes, iterations=5, device=first))
+    whole = on_gpu(**changes, iterations=10, device=second)
+    _, table, record, *_ = fit(*data, tmp_path, model, whole)
+    assert [row[0] for row in table.rows] == list(range(11))
+    assert np.isfinite(table.column("loss_g")[1:]).all()
+    assert (record["device"] == "cpu") == (second == "cpu")
