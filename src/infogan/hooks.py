@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import hashlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import click
+import numpy as np
 from filelock import FileLock, Timeout
 from kedro.config import AbstractConfigLoader, OmegaConfigLoader
 from kedro.framework.context import KedroContext
@@ -109,6 +111,11 @@ class Guards:
         card = next((v for name, v in inputs.items() if name.endswith(".card")), None)
         if not (training and model and card):
             return
+        arrays = next((v for name, v in inputs.items() if name.endswith(".images")), None)
+        if arrays is not None and any(
+            name.endswith((".checkpoints", ".study")) for name in inputs
+        ):
+            _refuse_other_images(arrays["train"], card["splits"]["train"])
         images = card["splits"]["train"]["images"]
         if images < training.batch_size:
             raise UserError(
@@ -167,6 +174,18 @@ class Guards:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _refuse_other_images(train: np.ndarray, described: Mapping[str, Any]) -> None:
+    """UserError if an ingestion was killed between images and card, or one was replaced."""
+    same = len(train) == described["images"]
+    if same and train.nbytes <= _HASHED:
+        same = hashlib.sha256(np.ascontiguousarray(train).data).hexdigest() == described["sha256"]
+    if not same:
+        raise UserError(
+            "The images to train on are not those that card.json beside them describes: run the "
+            "ingestion again."
+        )
 
 
 def _refuse_unknown_names(
@@ -371,6 +390,7 @@ _ARTIFACTS = (
     "study_figures",
     "study_page",
 )
+_HASHED = 1 << 30  # bytes of images; of more, which take seconds, the number is compared
 _SIDECAR = "mlflow_run.json"  # beside the checkpoints: which run they belong to
 
 

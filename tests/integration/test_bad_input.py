@@ -3,6 +3,7 @@
 import re
 import subprocess
 
+import numpy as np
 import pytest
 from kedro_project import Project
 
@@ -77,6 +78,16 @@ def test_a_model_of_another_configuration_is_not_evaluated(trained: Project) -> 
     error = refusal(done)
     assert "was trained with model.leaky_slope = 0.1, but the parameters now say 0.2" in error
     assert trained.data("08_reporting/digits/metrics.json").read_bytes() == before
+
+
+def test_images_other_than_the_card_describes_are_not_trained_on(trained: Project) -> None:
+    path = trained.data("05_model_input/digits/train_images.npy")
+    images = np.load(path)
+    np.save(path, 255 - images)
+    error = refusal(trained.run("--pipelines=digits.training"))
+    assert error.endswith("those that card.json beside them describes: run the ingestion again.")
+    np.save(path, images[:-1])
+    assert refusal(trained.run("--pipelines=digits.training")) == error
 
 
 def test_a_corrupt_model_file_is_named(trained: Project) -> None:
