@@ -701,9 +701,8 @@ class Evaluation(Block):
     device: Literal["auto", "cpu", "cuda"]
     batch_size: Positive
     samples: Positive  # fresh codes for L_I
-    recalibration_images: Annotated[
-        int, Field(ge=2, strict=True)
-    ]  # real images that batch norm is re-estimated on
+    # Real images that batch norm is re-estimated on.
+    recalibration_images: Annotated[int, Field(ge=2, strict=True)]
     kmeans_restarts: Positive
     traversal_rows: Positive
     traversal_columns: Annotated[int, Field(ge=2, strict=True)]
