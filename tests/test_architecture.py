@@ -67,7 +67,7 @@ LIBRARY = {
     "morphable": {"errors"},
     "parallel": {"errors"},
     "profiling": {"files"},
-    "quality": {"errors", "evaluation", "networks", "seeds"},
+    "quality": {"codes", "errors", "evaluation", "networks", "seeds"},
     "preprocessing": {"errors", "files", "options", "parallel"},
     "rendering": {"errors"},
     "report": {"options"},

@@ -223,7 +223,14 @@ def runs(tmp_path: Path, invoke: Run, empty_mlflow: Path) -> list[str]:
         ids.append(run.info.run_id)
         if error is not None:
             curve = [Metric("codes/c1.L_I", 0.1 * i, 0, 10 * i) for i in range(5)]
-            finals = {"error_one_to_one": error, "lower_bound.c1": 1.0, "entropy.c1": 1.1}
+            finals = {
+                "error_one_to_one": error,
+                "lower_bound.c1": 1.0,
+                "entropy.c1": 1.1,
+                "lower_bound.c2": -0.24,
+                "entropy.c2": 0.693,
+                "perfect.c2": -0.226,
+            }
             finals_sent = [Metric(f"eval/{key}", value, 0, 0) for key, value in finals.items()]
             client.log_batch(ids[-1], metrics=[*curve, *finals_sent])
     client._tracking_client.store._dispose_engine()
@@ -250,6 +257,7 @@ def test_runs_stand_side_by_side(invoke: Run, runs: list[str], tmp_path: Path) -
     assert lines["run"] == [runs[0][:8], runs[1][:8]]
     assert lines["error_one_to_one"] == ["25.0%", "50.0%"]
     assert lines["lower_bound.c1"] == ["1.000", "of", "1.100"] * 2
+    assert lines["lower_bound.c2"] == ["-0.240", "of", "-0.226"] * 2  # sigma is fixed
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size[0] > 300
 

@@ -471,6 +471,27 @@ def test_pairs_are_of_two_images() -> None:
     assert beta_vae_score(codes, factors, 200, 4, rng=0) == 1
 
 
+def test_beta_vae_does_not_know_images_again() -> None:
+    random = np.random.default_rng(0)
+    found = []
+    for seed in range(5):
+        codes, factors = random.normal(size=(60, 5)), random.integers(0, 10, (60, 4))
+        found.append(beta_vae_score(codes, factors, 400, 32, seed))
+    assert np.mean(found) < 0.35  # chance is 1 / 4
+
+
+def test_forests_are_judged_on_objects_that_they_have_not_seen() -> None:
+    random = np.random.default_rng(0)
+    units = np.repeat(np.arange(20), 30)
+    factors = np.stack([random.normal(size=20)[units], random.normal(size=600)], axis=1)
+    which = random.normal(size=(20, 2))[units]  # tells the object, and nothing else
+    by_images, by_objects = (
+        scores(which, factors, seed=0, units=told)["dci_informativeness"] for told in (None, units)
+    )
+    assert by_images > 0.4
+    assert by_objects < 0.1
+
+
 @pytest.mark.parametrize("score", [factor_vae_score, beta_vae_score])
 def test_groups_that_name_the_codes_do_not_judge_them(score: Callable[..., float]) -> None:
     codes, factors = uniform(30, 0), binned(uniform(FACTORS, 1))

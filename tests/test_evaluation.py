@@ -352,6 +352,54 @@ def test_the_best_of_codes_that_know_nothing_rarely_passes_for_knowledge() -> No
     assert (of_best > chance.max(axis=0)).all()
 
 
+def objects() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """14 objects in 62 views: which one each image shows, its width, and the angle of the view."""
+    units = np.repeat(np.arange(14), 62)
+    width = np.random.default_rng(0).normal(size=14)[units]
+    return units, width, np.tile(np.arange(62) * 360 / 62, 14)
+
+
+def test_of_what_an_object_is_there_are_as_many_observations_as_objects() -> None:
+    units, width, angle = objects()
+    factors = np.stack([width, angle], axis=1)
+    known = [("width", "linear"), ("angle", "circular")]
+    random = np.random.default_rng(1)
+    # Each tells one object from another, and nothing of any factor.
+    codes = {f"c{i}": random.integers(0, 5, 14)[units] for i in range(80)}
+    means = {f"m{i}": random.normal(size=14)[units] for i in range(80)}
+    by_images, by_objects = (
+        associations(means, codes, factors, known, 0, told) for told in (None, units)
+    )
+    for kind in ("continuous", "categorical"):
+        wrong, right = (
+            np.array(table[kind]["values"]) > np.array(table[kind]["chance"])
+            for table in (by_images, by_objects)
+        )
+        assert wrong[:, 0].mean() > 0.7
+        assert right[:, 0].mean() < 0.15
+        assert right[:, 1].mean() == 0  # of the view there is an observation an image
+
+
+@pytest.mark.parametrize("kind", ["continuous", "categorical"])
+def test_the_best_of_many_factors_rarely_passes_for_knowledge(kind: str) -> None:
+    random = np.random.default_rng(0)
+    factors = random.integers(0, 2, (120, 20))
+    factors[:, 0] = np.arange(120) % 2
+    blind = {
+        "continuous": {f"c{i}": random.normal(size=120) for i in range(40)},
+        "categorical": {f"c{i}": random.integers(0, 3, 120) for i in range(40)},
+    }[kind]
+    blind["c0"] = np.arange(120) % 2
+    known = [(f"f{i}", "binary") for i in range(20)]
+    given = (blind, {}) if kind == "continuous" else ({}, blind)
+    table = associations(*given, factors, known, seed=0)[kind]
+    excess = np.array(table["values"]) - np.array(table["chance"])
+    passing = excess.max(axis=1) > np.array(table["margin"])
+    assert passing[0]
+    assert passing[1:].mean() < 0.2
+    assert (excess[1:].max(axis=1) > 0).mean() > 0.5  # each factor's own threshold is too low
+
+
 def test_the_threshold_of_the_best_of_one_code_is_its_own() -> None:
     random = np.random.default_rng(0)
     code, factors = {"c1": random.integers(0, 3, 120)}, random.integers(0, 2, (120, 5))

@@ -211,6 +211,36 @@ def test_the_confusion_table_is_in_percent_of_the_class_and_in_matched_order() -
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize(("categories", "classes"), [(60, 60), (10, 300), (1000, 3)])
+def test_a_large_confusion_table_has_no_more_words_than_room(
+    categories: int, classes: int
+) -> None:
+    table = np.random.default_rng(0).integers(0, 9, (categories, classes)).tolist()
+    matched = [k if k < classes else -1 for k in range(categories)]
+    figure = figures.confusion(
+        {"code": "c1", "test_table": table, "class_of_category": matched}, 60
+    )
+    assert figure.get_figwidth() <= 6.5
+    axes = figure.axes[0]
+    assert not axes.texts
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert len(ticks) <= 25
+    png(figure)
+
+
+def test_a_panel_of_one_dimension_is_named_by_it(panel: np.ndarray) -> None:
+    code = UniformPrior(name="pose", low=-1, high=1, dim=2)
+    values = [-1.0, 0.0, 1.0]
+    names = [
+        [
+            text.get_text()
+            for text in figures.traversal(panel, values, code, None, 60, None, name).axes[0].texts
+        ]
+        for name in ("pose_0", "pose_1")
+    ]
+    assert names[0] != names[1]
+
+
 def test_a_class_that_is_not_there_has_no_percentages() -> None:
     table = {"code": "c1", "test_table": [[3, 0], [1, 0]], "class_of_category": [0, -1]}
     figure = figures.confusion(table, 60)

@@ -8,13 +8,19 @@ import torch
 from scipy.linalg import sqrtm
 from sklearn.datasets import load_digits
 
+from infogan.codes import LatentSpace
 from infogan.errors import UserError
+from infogan.networks import build
+from infogan.options import Model
 from infogan.quality import (
     FEATURES,
     Classifier,
-    accuracy,
+    Judge,
+    class_entropy,
     classifier_frechet_distance,
+    classifier_kernel_distance,
     frechet_distance,
+    generated,
     generation_quality,
     look,
     precision_recall,
@@ -57,10 +63,10 @@ def test_the_classifier_learns_what_can_be_seen(
 ) -> None:
     images, labels = digits
     assert not classifier.training
-    assert accuracy(classifier, images[TRAIN:], labels[TRAIN:]) > 0.95
+    assert np.mean(look(classifier, images[TRAIN:])[1] == labels[TRAIN:]) > 0.95
     random = np.random.default_rng(0).permutation(labels)
     blind = train_classifier(images[:TRAIN], random[:TRAIN], seed=0, iterations=30)
-    assert accuracy(blind, images[TRAIN:], labels[TRAIN:]) < 0.4
+    assert np.mean(look(blind, images[TRAIN:])[1] == labels[TRAIN:]) < 0.4
 
 
 def test_the_same_seed_gives_the_same_weights(digits: tuple[np.ndarray, np.ndarray]) -> None:
@@ -331,6 +337,33 @@ def test_quality_depends_on_the_seed_and_on_nothing_else(monkeypatch: pytest.Mon
     assert generation_quality(real, generated, seed=3)["images"] == 60
 
 
+# --- Kernel distance -----------------------------------------------------------------------------
+
+
+def test_the_kernel_distance_is_the_mean_over_all_pairs_of_different_images() -> None:
+    a, b = normal(7, 0), normal(5, 1) + 0.5
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x @ y / 4 + 1) ** 3)
+
+    within = [
+        np.mean([kernel(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j])
+        for s in (a, b)
+    ]
+    between = np.mean([kernel(x, y) for x in a for y in b])
+    assert classifier_kernel_distance(a, b) == pytest.approx(sum(within) - 2 * between)
+
+
+def test_the_kernel_distance_is_not_the_larger_for_few_images() -> None:
+    found = [
+        np.mean([classifier_kernel_distance(normal(n, s), normal(n, s + 999)) for s in range(300)])
+        for n in (10, 40)
+    ]
+    assert abs(found[0]) < 0.05
+    assert abs(found[1]) < 0.05
+    assert classifier_kernel_distance(normal(40, 0), normal(40, 1) + 0.5) > 0.2
+
+
 # --- Purity --------------------------------------------------------------------------------------
 
 
@@ -370,3 +403,54 @@ def test_categories_and_classes_of_different_images_are_refused() -> None:
             purity(np.zeros(4, int), wrong)
     with pytest.raises(UserError, match="one each"):
         purity(np.zeros(0, int), np.zeros(0, int))
+
+
+def test_images_of_one_class_have_no_entropy_and_balanced_ones_all_of_it() -> None:
+    assert class_entropy(np.full(20, 3)) == 0
+    assert class_entropy(np.arange(40) % 4) == pytest.approx(math.log(4))
+
+
+# --- Judging a model -----------------------------------------------------------------------------
+
+
+def test_generated_images_are_those_of_their_categories(model: Model) -> None:
+    networks, space = build(model, (1, 8, 8), 0), LatentSpace(model)
+    made, categories = generated(networks, space, "c1", 600, (0.0, 1.0), seed=1)
+    assert made.shape == (600, 1, 8, 8)
+    assert made.dtype == np.uint8
+    assert categories is not None
+    assert set(categories.tolist()) == {0, 1, 2}
+    again, same = generated(networks, space, "c1", 600, (0.0, 1.0), seed=1)
+    np.testing.assert_array_equal(made, again)
+    np.testing.assert_array_equal(categories, same)
+    assert generated(networks, space, None, 4, (0.0, 1.0), seed=1)[1] is None
+
+
+def test_a_judge_sees_test_images_that_it_has_not_learned(
+    model: Model,
+    digits: tuple[np.ndarray, np.ndarray],
+    classifier: Classifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images, labels = digits
+    given = []
+
+    def trained(*arguments: object) -> Classifier:
+        given.append(arguments)
+        return classifier
+
+    monkeypatch.setattr("infogan.quality.train_classifier", trained)
+    judge = Judge.of((images[:TRAIN], images[TRAIN:]), (labels[:TRAIN], labels[TRAIN:]), seed=5)
+    ((learned, told, seed),) = given
+    assert learned.base is images or np.shares_memory(learned, images[:TRAIN])  # type: ignore[attr-defined, arg-type]
+    assert len(told) == TRAIN  # type: ignore[arg-type]
+    assert seed == 5
+    assert len(judge.real) == len(images) - TRAIN
+    assert judge.accuracy > 0.95
+    networks, space = build(model, (1, 8, 8), 0), LatentSpace(model)
+    numbers = judge.judge(networks, space, "c1", 50, (0.0, 1.0), (1, 2))
+    assert numbers["classifier_accuracy"] == judge.accuracy
+    assert numbers["images"] == 50
+    assert {"purity", "class_entropy", "precision", "recall_of_real"} <= numbers.keys()
+    assert numbers == judge.judge(networks, space, "c1", 50, (0.0, 1.0), (1, 2))
+    assert "purity" not in judge.judge(networks, space, None, 50, (0.0, 1.0), (1, 2))

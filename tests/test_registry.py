@@ -203,7 +203,14 @@ def test_the_number_of_images_may_be_raised(saved_model: Path, tmp_path: Path) -
             },
             ("information_real / entropy", 0.5),
         ),
-        ({"lower_bound.c1": 0.5, "lower_bound.c2": 0.25}, ("lower_bound", 0.75)),
+        (
+            {"lower_bound.c1": 0.5, "lower_bound.c2": 0.25},
+            ("lower_bound, sigma learned", 0.75),
+        ),
+        (
+            {"lower_bound.c1": -0.5, "perfect.c1": -0.2},
+            ("lower_bound, sigma fixed", -0.5),
+        ),
         ({}, None),
     ],
 )

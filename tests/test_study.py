@@ -16,7 +16,6 @@ from infogan.study import (
     choices,
     decided,
     faults,
-    generated,
     measured_shapes,
     observe,
     shapes_of_codes,
@@ -85,17 +84,6 @@ def test_the_matching_is_fitted_on_the_training_images_alone(
     assert seen["error_one_to_one"] == 1
 
 
-def test_generated_images_are_those_of_their_categories(model: Model) -> None:
-    networks, space = build(model, (1, 8, 8), 0), LatentSpace(model)
-    made, categories = generated(networks, space, "c1", 600, PIXELS, seed=1)
-    assert made.shape == (600, 1, 8, 8)
-    assert made.dtype == np.uint8
-    assert set(categories.tolist()) == {0, 1, 2}
-    again, same = generated(networks, space, "c1", 600, PIXELS, seed=1)
-    np.testing.assert_array_equal(made, again)
-    np.testing.assert_array_equal(categories, same)
-
-
 def test_small_deformations_are_small_seeded_and_not_nothing(images: np.ndarray) -> None:
     smooth = np.repeat(np.repeat(images[:, :, :2, :2], 14, axis=2), 14, axis=3)
     moved = slightly_deformed(smooth, PIXELS, seed=3)
@@ -155,6 +143,14 @@ def test_a_perfect_table_has_no_faults() -> None:
 def test_merged_and_split_classes_are_named() -> None:
     merged = [[90, 0, 0, 0], [0, 80, 85, 0], [0, 0, 5, 60], [0, 0, 0, 40]]
     assert faults(merged) == ["1+2", "3/2"]
+
+
+def test_a_class_that_is_spread_over_all_categories_has_none() -> None:
+    nine = np.pad(100 * np.eye(9, dtype=int), ((0, 1), (0, 1)))
+    nine[:, 9] = 10
+    assert faults(nine.tolist()) == ["9/0"]
+    nine[:, 9] = 0  # no image of it is in the test
+    assert faults(nine.tolist()) == []
 
 
 def test_a_few_strays_are_no_fault() -> None:

@@ -140,8 +140,13 @@ def _text(name: str, numbers: Mapping[str, float]) -> str:
     value = numbers[name]
     if name.startswith("error"):
         return f"{value:.1%}"
-    entropy = numbers.get(f"entropy.{name.removeprefix('lower_bound.')}")
-    return f"{value:.3f} of {entropy:.3f}" if entropy is not None else f"{value:.4g}"
+    ceiling = _ceiling(name.removeprefix("lower_bound."), numbers)
+    return f"{value:.3f} of {ceiling:.3f}" if ceiling is not None else f"{value:.4g}"
+
+
+def _ceiling(code: str, numbers: Mapping[str, float]) -> float | None:
+    """H(c); of a continuous code with sigma fixed, what L_I is if Q reads it perfectly."""
+    return numbers.get(f"perfect.{code}", numbers.get(f"entropy.{code}"))
 
 
 def curves(uri: str, runs: "Sequence[Run]") -> bytes:
@@ -176,7 +181,7 @@ def curves(uri: str, runs: "Sequence[Run]") -> bytes:
                 linestyle=("-", "--", ":")[place // len(_COLOURS) % 3],
                 label=f"{run.info.run_name} ({run.info.run_id[:8]})",
             )
-        _draw_entropy(axes, runs, code)
+        _draw_ceiling(axes, runs, code)
         axes.set_title(code, loc="left", fontsize=9)
         axes.set_xlabel("Iteration", fontsize=8)
         axes.set_ylabel("$L_I$ (nats)", fontsize=8)
@@ -188,9 +193,9 @@ def curves(uri: str, runs: "Sequence[Run]") -> bytes:
     return content.getvalue()
 
 
-def _draw_entropy(axes: Any, runs: "Sequence[Run]", code: str) -> None:
-    """H(c) as a dashed line, if the runs agree on it."""
-    known = {_final(run).get(f"entropy.{code}") for run in runs} - {None}
+def _draw_ceiling(axes: Any, runs: "Sequence[Run]", code: str) -> None:
+    """What L_I can reach as a dashed line, if the runs agree on it."""
+    known = {_ceiling(code, _final(run)) for run in runs} - {None}
     if len(known) == 1:
         axes.axhline(known.pop(), color="0.35", linewidth=0.8, linestyle=(0, (4, 3)))
 

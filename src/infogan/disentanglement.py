@@ -9,7 +9,8 @@ may be an integer; a generator is drawn from, so its state moves on.
 ``categorical`` names the columns of codes that are categories, say argmax Q(c|x): their numbers
 are names, so that no score depends on which is which. ``circular`` names the columns of factors
 that are degrees of a full circle: no score depends, but for the edges of its bins, on where it
-begins. Each score says what it makes of them.
+begins. Each score says what it makes of them. ``units`` (N,), numbered from 0, says what each
+image shows, where one thing is seen in several: then images are not independent, but units are.
 """
 
 from collections.abc import Collection, Sequence
@@ -103,6 +104,28 @@ def _side_by_side(representations: Sequence[np.ndarray]) -> tuple[np.ndarray, np
     return np.hstack(representations), np.cumsum([0, *widths[:-1]])
 
 
+def _shuffled(
+    factor: np.ndarray, units: np.ndarray | None, random: np.random.Generator
+) -> np.ndarray:
+    """A factor (N,) dealt anew: among images, or among units if it is the same all over each."""
+    if units is not None:
+        of_unit = factor[np.unique(units, return_index=True)[1]]
+        if np.array_equal(of_unit[units], factor):
+            return np.asarray(random.permutation(of_unit)[units])
+    return random.permutation(factor)
+
+
+def _halves(
+    count: int, units: np.ndarray | None, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two random halves of ``count`` rows, or of the units, none of which is in both."""
+    if units is None:
+        first, second = np.array_split(random.permutation(count), 2)
+        return first, second
+    chosen = np.isin(units, np.array_split(random.permutation(units.max() + 1), 2)[0])
+    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
+
+
 # --- Ranks ---------------------------------------------------------------------------------------
 
 
@@ -158,6 +181,31 @@ def circular_rank_correlation(code: np.ndarray, angle_radians: np.ndarray) -> fl
     return float(min(np.abs(resultant) / np.sqrt(_largest_resultant_squared(count)), 1))
 
 
+def permutation_correlation(
+    codes: np.ndarray,
+    factor: np.ndarray,
+    permutations: int,
+    rng: Random,
+    units: np.ndarray | None = None,
+    circular: bool = False,
+) -> np.ndarray:
+    """Correlation of codes (N, d) with a factor (N,) independent of all: (permutations, d).
+
+    That of `rank_correlation`, or for a factor in degrees of `circular_rank_correlation`, with the
+    factor shuffled as in `permutation_information`.
+    """
+    random = np.random.default_rng(rng)
+    shuffled = [_shuffled(factor, units, random) for _ in range(permutations)]
+    if not circular:
+        return rank_correlation(codes, np.stack(shuffled, axis=1)).T
+    return np.array(
+        [
+            [circular_rank_correlation(code, np.radians(each)) for code in codes.T]
+            for each in shuffled
+        ]
+    )
+
+
 # --- Information ---------------------------------------------------------------------------------
 
 
@@ -179,17 +227,22 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def permutation_information(
-    codes: Sequence[np.ndarray], factor: np.ndarray, permutations: int, rng: Random
+    codes: Sequence[np.ndarray],
+    factor: np.ndarray,
+    permutations: int,
+    rng: Random,
+    units: np.ndarray | None = None,
 ) -> np.ndarray:
     """`mutual_information` of each code with a factor independent of all: (permutations, d).
 
     The factor is shuffled against the codes, (N,) each, which keeps N and how the codes hang
     together (a permutation test: Good 2005, "Permutation, Parametric and Bootstrap Tests of
-    Hypotheses"). An estimate below the 95th percentile of a column is no evidence that this code
-    knows anything of the factor; the best of several codes must pass that of the rows' maxima.
+    Hypotheses"); a factor that is the same in all images of a unit is shuffled among units. An
+    estimate below the 95th percentile of a column is no evidence that this code knows anything of
+    the factor; the best of several codes must pass that of the rows' maxima.
     """
     random = np.random.default_rng(rng)
-    shuffled = (random.permutation(factor) for _ in range(permutations))
+    shuffled = (_shuffled(factor, units, random) for _ in range(permutations))
     return np.array([[mutual_information(code, each) for code in codes] for each in shuffled])
 
 
@@ -398,6 +451,18 @@ def _fixable(factors: np.ndarray, size: int) -> list[list[np.ndarray]]:
     return [blocks for blocks in candidates if blocks]
 
 
+def _fixable_in_both(
+    factors: np.ndarray, halves: tuple[np.ndarray, np.ndarray]
+) -> list[tuple[list[np.ndarray], ...]]:
+    """`_blocks` of at least two rows, of each half, of every factor that has some in both."""
+    known = factors[:, varying(factors)]
+    candidates = [
+        tuple([rows[block] for block in _blocks(factor[rows], 2)] for rows in halves)
+        for factor in known.T
+    ]
+    return [blocks for blocks in candidates if all(blocks)]
+
+
 def _group(blocks: Sequence[np.ndarray], size: int, random: np.random.Generator) -> np.ndarray:
     """Rows (size,) of one value, drawn as often as it occurs; repeated if it has fewer rows."""
     counts = np.array([len(rows) for rows in blocks])
@@ -470,30 +535,33 @@ def beta_vae_score(
     pairs: int,
     rng: Random,
     categorical: Columns = (),
+    units: np.ndarray | None = None,
 ) -> float:
     """beta-VAE's metric: codes (N, d), factors as integers (N, f) -> [0, 1].
 
     Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
     Framework", section 3: the differences |z1 - z2| of pairs of images that share the value of one
     factor, averaged over the ``pairs`` of a group; a linear classifier, here logistic regression
-    on standardised differences, tells which factor it was. Fitted on half of the groups; the
-    score is the accuracy on the other half. 1: always right. 1 / f: chance. Mixed codes can score
-    1 too: it asks for a linear trace of each factor, not for a code of its own. 0: no factor can
-    be held fixed. Categories either differ or do not.
+    on standardised differences, tells which factor it was. Fitted on half of the groups, of one
+    half of the images; the score is the accuracy on the other half of the groups, of the other
+    images, since among few images it would know each pair again. 1: always right. 1 / f: chance.
+    Mixed codes can score 1 too: it asks for a linear trace of each factor, not for a code of its
+    own. 0: no factor can be held fixed in both halves. Categories either differ or do not.
     """
     random = np.random.default_rng(rng)
-    fixable = _fixable(factors, 2)
+    halves = _halves(len(codes), units, random)
+    fixable = _fixable_in_both(np.asarray(factors), halves)
     if not fixable:
         return 0.0
     codes = np.asarray(codes, np.float64)
     columns, starts = _side_by_side(_representations(codes, categorical))
     fixed = random.integers(len(fixable), size=groups)
     differences = np.zeros((groups, codes.shape[1]))
+    half = groups // 2
     for group, k in enumerate(fixed):
-        first, second = _pairs(fixable[k], pairs, random)
+        first, second = _pairs(fixable[k][int(group >= half)], pairs, random)
         apart = np.abs(columns[first] - columns[second]).mean(axis=0)
         differences[group] = np.add.reduceat(apart, starts)
-    half = groups // 2
     if len(np.unique(fixed[:half])) < 2:  # nothing to tell apart
         return float(np.mean(fixed[half:] == fixed[0]))
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -511,6 +579,7 @@ def scores(
     bins: int = 20,
     categorical: Columns = (),
     circular: Columns = (),
+    units: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Every score of codes (N, d) on factors (N, f), each in [0, 1]; the same for the same seed.
 
@@ -518,12 +587,14 @@ def scores(
     beta_vae. For MIG, FactorVAE and beta-VAE a factor of more than ``bins`` distinct values is cut
     into ``bins`` of equal mass: the table of images is finite, so "one factor held fixed" means
     "within one bin". DCI sees the factors as they are, and SAP all but the circular ones. DCI is
-    fitted on one random half of the images and judged on the other.
+    fitted on one random half of the images, or of the units, and judged on the other; so is
+    beta-VAE. That little is known of few units no score can mend: where the units are few, each
+    factor that is the same all over a unit holds the unit still, and so all others of this kind.
     """
     codes, factors = np.asarray(codes, np.float64), np.array(factors, np.float64)
     factors[:, list(circular)] %= 360
     splitting, grouping, pairing = np.random.default_rng(seed).spawn(3)
-    train, test = np.array_split(splitting.permutation(len(codes)), 2)
+    train, test = _halves(len(codes), units, splitting)
     halves = (codes[train], factors[train], codes[test], factors[test])
     trees = dci(*halves, seed, categorical, circular)
     classes = _discretised(factors, bins)
@@ -532,5 +603,5 @@ def scores(
         **{f"dci_{name}": value for name, value in trees.items()},
         "sap": sap(codes, factors, bins, categorical, circular),
         "factor_vae": factor_vae_score(codes, classes, GROUPS, GROUP_SIZE, grouping, categorical),
-        "beta_vae": beta_vae_score(codes, classes, GROUPS, PAIRS, pairing, categorical),
+        "beta_vae": beta_vae_score(codes, classes, GROUPS, PAIRS, pairing, categorical, units),
     }

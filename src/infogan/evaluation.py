@@ -19,6 +19,7 @@ from infogan.disentanglement import (
     circular_rank_correlation,
     discretise,
     mutual_information,
+    permutation_correlation,
     permutation_information,
     rank_correlation,
 )
@@ -228,15 +229,19 @@ def associations(
     factors: np.ndarray,
     known: Sequence[tuple[str, str]],
     seed: int,
+    units: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """How far each code goes with each factor, (N, F), of the given names and kinds.
 
     ``continuous``: absolute rank correlation, for a factor that wraps a circular one, (d, F).
-    ``categorical``: mutual information in nats, (L, F), of factors in at most ten bins. Beyond
-    chance is a code whose information exceeds ``chance``, (L, F), the 95th percentile of its own
-    where factors are shuffled; the best code of a factor, chosen among L, must exceed
-    ``chance_of_best``, (F,), the 95th percentile of the largest of all codes. ``entropy``, (F,),
-    is that of the binned factor.
+    ``categorical``: mutual information in nats, (L, F), of factors in at most ten bins, whose
+    entropies are ``entropy``, (F,).
+
+    Each beside what it is of shuffled factors; ``units`` (N,), numbered from 0, says what each
+    image shows, if several show one thing. ``chance``, (codes, F): the 95th percentile.
+    ``chance_of_best``, (F,): that of the largest of all codes, which the best code of a factor
+    must exceed. ``margin``, (codes,): that of the largest excess over ``chance`` among all
+    factors, which a code must exceed to tell of any.
     """
     random = np.random.default_rng(seed)
     names, kinds = [name for name, _ in known], [kind for _, kind in known]
@@ -250,20 +255,38 @@ def associations(
     binned = [discretise(factors[:, place], _FACTOR_BINS) for place in range(len(names))]
     places = range(len(names))
     codes = list(categories.values())
-    null = [permutation_information(codes, each, _PERMUTATIONS, random) for each in binned]
+    of_codes = [
+        permutation_information(codes, each, _PERMUTATIONS, random, units) for each in binned
+    ]
+    read = np.stack([*means.values()], axis=1) if means else np.empty((len(factors), 0))
+    of_means = [
+        permutation_correlation(
+            read, factors[:, place], _PERMUTATIONS, random, units, kinds[place] == "circular"
+        )
+        for place in places
+    ]
     return {
         "factors": names,
         "entropy": [mutual_information(each, each) for each in binned],
         "continuous": {
             "codes": list(means),
             "values": [[continuous(code, place) for place in places] for code in means.values()],
+            **_chances(of_means),
         },
         "categorical": {
             "codes": list(categories),
             "values": [[mutual_information(code, each) for each in binned] for code in codes],
-            "chance": np.transpose([np.percentile(each, 95, axis=0) for each in null]).tolist(),
-            "chance_of_best": [
-                float(np.percentile(each.max(axis=1, initial=0), 95)) for each in null
-            ],
+            **_chances(of_codes),
         },
+    }
+
+
+def _chances(shuffled: Sequence[np.ndarray]) -> dict[str, Any]:
+    """What chance reaches, of (permutations, codes) for each factor."""
+    table = np.stack(shuffled, axis=2)  # (permutations, codes, F)
+    chance = np.percentile(table, 95, axis=0)
+    return {
+        "chance": chance.tolist(),
+        "chance_of_best": np.percentile(table.max(axis=1, initial=0), 95, axis=0).tolist(),
+        "margin": np.percentile((table - chance).max(axis=2), 95, axis=0).tolist(),
     }

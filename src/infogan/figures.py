@@ -32,6 +32,7 @@ _CODES = (
     "#b565a7",
 )
 _GREY = "0.35"
+_LEGIBLE = 25  # rows and columns of a table whose cells have room for numbers
 
 
 def _style() -> AbstractContextManager[None]:
@@ -65,21 +66,30 @@ def study(runs: Sequence[Mapping[str, Any]], dpi: int) -> Figure:
     """
     recipes = list(dict.fromkeys(run["recipe"] for run in runs))
     colours = {name: _CODES[place % len(_CODES)] for place, name in enumerate(recipes)}
+    dashes = {
+        name: ("-", "--", ":")[place // len(_CODES) % 3] for place, name in enumerate(recipes)
+    }
+    more = max(len(recipes) - 6, 0)
     with _style():
-        figure = Figure(figsize=(_WIDTH, 4.6), dpi=dpi, layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 4.6 + 0.3 * more), dpi=dpi, layout="constrained")
         (by_iteration, by_second), (spread, bound) = figure.subplots(2, 2)
         for axes, key in ((by_iteration, "iteration"), (by_second, "seconds")):
             for name in recipes:
                 own = [run["observations"] for run in runs if run["recipe"] == name]
                 lines = [[100 * each["error_one_to_one"] for each in line] for line in own]
                 times = [[each[key] for each in line] for line in own]
+                look = {"color": colours[name], "linestyle": dashes[name]}
                 for x, y in zip(times, lines, strict=True):
-                    axes.plot(x, y, color=colours[name], linewidth=0.5, alpha=0.5)
+                    axes.plot(x, y, linewidth=0.5, alpha=0.5, **look)
                 if len({len(line) for line in lines}) == 1:
                     x, y = np.median(times, axis=0), np.median(lines, axis=0)
-                    axes.plot(x, y, color=colours[name], linewidth=1.5, label=name)
+                    axes.plot(x, y, linewidth=1.5, label=name, **look)
             axes.set(xlabel=key, ylabel="one-to-one error, %", ylim=(0, None))
-        by_iteration.legend()
+        if more:
+            handles, names = by_iteration.get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower center", ncols=3)
+        else:
+            by_iteration.legend()
         for place, name in enumerate(recipes):
             own_runs = [run for run in runs if run["recipe"] == name]
             errors = [100 * r["observations"][-1]["error_one_to_one"] for r in own_runs]
@@ -211,9 +221,11 @@ def traversal(
     class_of_category: Sequence[int] | None,
     dpi: int,
     order_by_hand: Sequence[int] | None = None,
+    name: str | None = None,
 ) -> Figure:
     """Rows of samples (rows, values, C, H, W), one code varying from left to right.
 
+    Named by the code, or by ``name``, say of one dimension of it.
     Categories stand in the order of the classes they were matched to, since their own order is
     arbitrary; a category without a class comes last. Ordered by hand, they are headed by their
     own numbers. Under a continuous code the range it was trained on is marked.
@@ -238,7 +250,10 @@ def traversal(
         headings = _headings(values, order, code, class_of_category)
         for centre, heading in zip(centres, headings, strict=True):
             axes.text(centre, -padding, heading, ha="center", va="bottom", fontsize=7.5)
-        _name_code(axes, picture, code, class_of_category, by_hand=order_by_hand is not None)
+        matched = isinstance(code, CategoricalPrior) and class_of_category is not None
+        by_hand = order_by_hand is not None
+        order_told = "by matched class" if matched else "ordered by hand" if by_hand else ""
+        _name_code(axes, picture, name or code.name, order_told)
         if isinstance(code, UniformPrior):
             _mark_trained_range(axes, picture, centres, values, code)
     return figure
@@ -257,17 +272,8 @@ def _headings(
     return [str(class_of_category[k]) if class_of_category[k] >= 0 else "–" for k in order]
 
 
-def _name_code(
-    axes: Axes,
-    picture: np.ndarray,
-    code: CategoricalPrior | UniformPrior,
-    class_of_category: Sequence[int] | None,
-    *,
-    by_hand: bool,
-) -> None:
-    matched = isinstance(code, CategoricalPrior) and class_of_category is not None
-    order = " (by matched class)" if matched else " (ordered by hand)" if by_hand else ""
-    text = f"${_math(code.name)}${order}"
+def _name_code(axes: Axes, picture: np.ndarray, name: str, order: str) -> None:
+    text = f"${_math(name)}$" + (f" ({order})" if order else "")
     axes.text(
         -0.008 * picture.shape[1],
         picture.shape[0] / 2,
@@ -335,26 +341,32 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
 def confusion(categories: Mapping[str, Any], dpi: int) -> Figure:
     """Test images by class and category, categories in the order of their matched classes.
 
-    Colour and number are the percentage of the class's images.
+    Colour and number are the percentage of the class's images; of more than 25 classes or
+    categories, colour alone.
     """
     table = np.array(categories["test_table"])
     matched = np.array(categories["class_of_category"])
     order = sorted(range(len(matched)), key=lambda k: (matched[k] < 0, matched[k]))
     by_class = table[order].T  # (classes, K)
     share = 100 * by_class / np.maximum(by_class.sum(axis=1, keepdims=True), 1)
+    classes, count = share.shape
     with _style():
-        figure = Figure(figsize=(4.2, 3.6), dpi=dpi, layout="constrained")
+        width, height = (max(1.0, min(each / 12, 2.5)) for each in (count, classes))
+        size = min(4.2 * width, _WIDTH), 3.6 * height
+        figure = Figure(figsize=size, dpi=dpi, layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        legible = max(classes, count) <= _LEGIBLE
         for (row, column), value in np.ndenumerate(share):
-            if value >= 0.5:
+            if legible and value >= 0.5:
                 colour = "white" if value > 55 else "black"
                 axes.text(
                     column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour
                 )
         names = [f"{matched[k]}" if matched[k] >= 0 else "–" for k in order]
-        axes.set_xticks(range(len(order)), names)
-        axes.set_yticks(range(len(by_class)))
+        every = range(0, count, -(-count // _LEGIBLE))  # as many names as there is room for
+        axes.set_xticks(every, [names[place] for place in every])
+        axes.set_yticks(range(0, classes, -(-classes // _LEGIBLE)))
         axes.set_xlabel(f"category of ${_math(categories['code'])}$, named by its matched class")
         axes.set_ylabel("true class")
         axes.tick_params(length=0)
@@ -372,19 +384,18 @@ def associations(table: Mapping[str, Any], dpi: int) -> Figure:
     """How far each code goes with each known factor, a row a factor.
 
     Continuous codes: absolute rank correlation. Categorical codes: share of the factor's entropy
-    that the category tells, shown where it exceeds the 95th percentile of chance.
+    that the category tells. Numbers stand where they exceed the 95th percentile of chance.
     """
     factors = table["factors"]
     entropy = np.maximum(np.array(table["entropy"]), 1e-12)
     parts = []
-    if table["continuous"]["codes"]:
-        values = np.array(table["continuous"]["values"])
-        title = "Continuous: |rank correlation|"
-        parts.append((title, table["continuous"]["codes"], values, np.zeros(values.shape)))
-    if table["categorical"]["codes"]:
-        values, chance = (np.array(table["categorical"][key]) for key in ("values", "chance"))
-        title = "Categorical: share of entropy told"
-        parts.append((title, table["categorical"]["codes"], values / entropy, chance / entropy))
+    for kind, title, unit in (
+        ("continuous", "Continuous: |rank correlation|", 1.0),
+        ("categorical", "Categorical: share of entropy told", entropy),
+    ):
+        if table[kind]["codes"]:
+            values, chance = (np.array(table[kind][key]) / unit for key in ("values", "chance"))
+            parts.append((title, table[kind]["codes"], values, chance))
     long = len(factors) > 12
     label_width, row = 1.35, 0.15 if long else 0.26  # inches
     widths = [max(1.9, 0.42 * len(codes)) for _, codes, _, _ in parts]

@@ -16,6 +16,7 @@ _THE_RUN = "<h2>The run</h2>"  # of a report, after the pictures: facts and all 
 # Of how a training is carried out, what changes nothing that it finds; of seeds the findings tell.
 _MEANS = {
     "seeds",
+    "seeds_at_once",
     "device",
     "evaluate_every",
     "log_every",

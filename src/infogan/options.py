@@ -704,6 +704,7 @@ class Evaluation(Block):
     # Real images that batch norm is re-estimated on.
     recalibration_images: Annotated[int, Field(ge=2, strict=True)]
     kmeans_restarts: Positive
+    generated_images: Natural  # that a classifier judges, where there are labels; 0: none
     traversal_rows: Positive
     traversal_columns: Annotated[int, Field(ge=2, strict=True)]
     traversal_range: tuple[float, float]  # in units of the prior's half-width

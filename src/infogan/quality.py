@@ -7,8 +7,10 @@ with weights that must be downloaded; for another network it would add a package
 lines of `frechet_distance`.)
 
 Every number stands beside what real images get from each other, `generation_quality`, and the
-classifier's own accuracy, `accuracy`. Shapes: N images (N, C, H, W) in uint8, F features.
+classifier's own accuracy. Shapes: N images (N, C, H, W) in uint8, F features.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,9 +19,10 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
+from infogan.codes import LatentSpace
 from infogan.errors import UserError
 from infogan.evaluation import contingency, match_majority
-from infogan.networks import to_pixels
+from infogan.networks import Networks, evaluating, to_pixels, to_uint8
 from infogan.seeds import INITIALISATION, ORDER, derive_seed
 
 FEATURES = 64
@@ -130,11 +133,6 @@ def look(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.concatenate(features), np.concatenate(classes)
 
 
-def accuracy(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images (N, C, H, W) whose likeliest class is their label (N,)."""
-    return float(np.mean(look(classifier, images)[1] == labels))
-
-
 # --- Two sets of features ------------------------------------------------------------------------
 
 
@@ -171,6 +169,26 @@ def classifier_frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return frechet_distance(
         a.mean(axis=0), np.cov(a, rowvar=False), b.mean(axis=0), np.cov(b, rowvar=False)
     )
+
+
+def classifier_kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Squared maximum mean discrepancy of features (N, F) and (M, F), unbiased, so it may be < 0.
+
+    Binkowski, Sutherland, Arbel & Gretton 2018, "Demystifying MMD GANs", section 4 (the kernel
+    Inception distance, KID), with its kernel (x . y / F + 1)^3, on the features of this module's
+    classifier. Gretton et al. 2012, "A Kernel Two-Sample Test", eq. 3: its expectation does not
+    depend on how many images there are, and is 0 for two sets of one distribution.
+    """
+    a, b = _features(a, b, at_least=2)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)
+
+    def within(x: np.ndarray) -> float:
+        table = kernel(x, x)
+        return float((table.sum() - np.trace(table)) / (len(x) * (len(x) - 1)))
+
+    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
 
 
 def precision_recall(
@@ -229,6 +247,9 @@ def generation_quality(real: np.ndarray, generated: np.ndarray, seed: int) -> di
         found[f"classifier_frechet_distance{suffix}"] = classifier_frechet_distance(
             reference, features
         )
+        found[f"classifier_kernel_distance{suffix}"] = classifier_kernel_distance(
+            reference, features
+        )
         precision, recall = precision_recall(reference, features)
         found[f"precision{suffix}"], found[f"recall{suffix}"] = precision, recall
     return found
@@ -260,3 +281,80 @@ def purity(categories: np.ndarray, classes: np.ndarray) -> dict[str, float]:
         "purity": float(shares.mean()),
         "classes_covered": float(len(np.unique(match_majority(table)))),
     }
+
+
+def class_entropy(classes: np.ndarray) -> float:
+    """Entropy in nats of the classes that a classifier sees in generated images, (N,).
+
+    0 where all are of one class, as where G has collapsed; where data are balanced, ln(classes)
+    is as varied as they are.
+    """
+    shares = np.bincount(classes) / len(classes)
+    return float(-np.sum(shares[shares > 0] * np.log(shares[shares > 0]))) + 0.0
+
+
+# --- Judging a model -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A small classifier of a data set, and what it sees in test images: features and accuracy."""
+
+    classifier: Classifier
+    real: np.ndarray  # (N, F)
+    accuracy: float
+
+    @classmethod
+    def of(
+        cls,
+        images: tuple[np.ndarray, np.ndarray],
+        labels: tuple[np.ndarray, np.ndarray],
+        seed: int,
+    ) -> "Judge":
+        """Trained on the first images and labels, looking at the second ones."""
+        classifier = train_classifier(images[0], labels[0], seed)
+        features, classes = look(classifier, images[1])
+        return cls(classifier, features, float(np.mean(classes == labels[1])))
+
+    def judge(
+        self,
+        networks: Networks,
+        space: LatentSpace,
+        code: str | None,
+        count: int,
+        pixel_range: tuple[float, float],
+        seeds: tuple[int, int],
+    ) -> dict[str, float]:
+        """All numbers of ``count`` random images, those of a categorical ``code`` if it is named.
+
+        ``seeds``: for the images, and for what is compared with them.
+        """
+        made, categories = generated(networks, space, code, count, pixel_range, seeds[0])
+        features, classes = look(self.classifier, made)
+        return {
+            "classifier_accuracy": self.accuracy,
+            **generation_quality(self.real, features, seeds[1]),
+            "class_entropy": class_entropy(classes),
+            **({} if categories is None else purity(categories, classes)),
+        }
+
+
+@torch.no_grad()
+def generated(
+    networks: Networks,
+    space: LatentSpace,
+    code: str | None,
+    count: int,
+    pixel_range: tuple[float, float],
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Random images, uint8 (count, C, H, W), and the category of ``code`` each was made for."""
+    device = next(networks.parameters()).device
+    latent = space.sample(count, torch.Generator(device).manual_seed(seed))
+    with evaluating(networks):
+        parts = torch.split(latent, _PASS)
+        made = [to_uint8(networks.generator(part), pixel_range).cpu() for part in parts]
+    images = torch.cat(made).numpy()
+    if code is None:
+        return images, None
+    return images, latent[:, dict(space.columns())[code]].argmax(dim=1).cpu().numpy()

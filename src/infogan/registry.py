@@ -61,7 +61,8 @@ def score(metrics: Mapping[str, float]) -> tuple[str, float] | None:
     1. With labels: the one-to-one error, which shall be small.
     2. Without: the share of H(c) that Q's categories tell of real images, of all categorical
        codes. L_I itself says little, since it comes near H(c) wherever training succeeds.
-    3. Without categorical codes: L_I of all codes.
+    3. Without categorical codes: L_I of all codes, which with sigma fixed is a squared error, and
+       not to be compared with one whose sigma is learned.
     """
     if "error_one_to_one" in metrics:
         return "error_one_to_one", -metrics["error_one_to_one"]
@@ -75,7 +76,9 @@ def score(metrics: Mapping[str, float]) -> tuple[str, float] | None:
             metrics[f"entropy.{code}"] for code in told
         )
     bounds = [value for name, value in metrics.items() if name.startswith("lower_bound.")]
-    return ("lower_bound", sum(bounds)) if bounds else None
+    fixed = any(name.startswith("perfect.") for name in metrics)
+    what = "lower_bound, sigma fixed" if fixed else "lower_bound, sigma learned"
+    return (what, sum(bounds)) if bounds else None
 
 
 def publish(client: "MlflowClient", run_id: str, candidate: Candidate) -> str:

@@ -65,20 +65,53 @@ def findings(metrics: Mapping[str, float], alarms: Iterable[str] = ()) -> list[s
                 f"{metrics['error_one_to_one_recalibrated']:.1%}, more than 2 points apart."
             )
     warnings = [f"Alarm: {words}" for words in alarms]
-    return [*sentences, *_known_factors(metrics), *_over_seeds(metrics), *warnings]
+    more = [*_generated(metrics), *_known_factors(metrics), *_over_seeds(metrics)]
+    return [*sentences, *more, *warnings]
+
+
+def _generated(metrics: Mapping[str, float]) -> list[str]:
+    """How good generated images are to a small classifier, beside what real images are."""
+    told = {
+        name.removeprefix("generated."): value
+        for name, value in metrics.items()
+        if name.startswith("generated.")
+    }
+    if not told:
+        return []
+    numbers = ", ".join(
+        f"{words} {told[name]:{how}} (real images {told[f'{name}_of_real']:{how}})"
+        for name, words, how in (
+            ("classifier_frechet_distance", "Fréchet distance", ".1f"),
+            ("precision", "precision", ".2f"),
+            ("recall", "recall", ".2f"),
+        )
+    )
+    purity = f"; purity of the categories {told['purity']:.2f}" if "purity" in told else ""
+    return [
+        f"Generated images in the features of a small classifier of this data set "
+        f"({told['classifier_accuracy']:.1%} right; not the Inception FID): {numbers}{purity}."
+    ]
 
 
 def _over_seeds(metrics: Mapping[str, float]) -> list[str]:
-    """Mean, deviation, best and worst of what one looks at first."""
+    """Mean, deviation, best and worst of what one looks at first; errors in percent."""
     shown = [
         name
         for name in metrics
         if f"mean.{name}" in metrics
-        and (name == "error_one_to_one" or name.startswith(("lower_bound.", "correlation.")))
+        and (
+            name == "error_one_to_one"
+            or name.startswith(("lower_bound.", "correlation.", "generated.classifier_frechet"))
+        )
     ]
+
+    def text(name: str, what: str) -> str:
+        value = metrics[f"{what}.{name}"]
+        return f"{value:.1%}" if name.startswith("error") else f"{value:.3f}"
+
     listed = "; ".join(
-        f"{name} {metrics[f'mean.{name}']:.3f} ± {metrics[f'deviation.{name}']:.3f}, "
-        f"best {metrics[f'best.{name}']:.3f}, worst {metrics[f'worst.{name}']:.3f}"
+        f"{name} {text(name, 'mean')} ± {text(name, 'deviation')}, "
+        f"best {text(name, 'best')}, worst {text(name, 'worst')}"
         for name in shown
     )
     return [f"Over {metrics['seeds']:.0f} seeds: {listed}."] if listed else []
@@ -93,8 +126,14 @@ def _known_factors(metrics: Mapping[str, float]) -> list[str]:
         if name.startswith("correlation.") and name.count(".") == 1
     ]
     if captured:
-        listed = ", ".join(f"{factor} {value:.2f}" for factor, value in captured)
-        sentences.append(f"Largest |rank correlation| of a continuous code with {listed}.")
+        listed = ", ".join(
+            f"{factor} {value:.2f} ({metrics[f'correlation_chance.{factor}']:.2f})"
+            for factor, value in captured
+        )
+        sentences.append(
+            f"Largest |rank correlation| of a continuous code with (in brackets, what chance "
+            f"reaches): {listed}."
+        )
     told = sorted(
         (
             (value, name.removeprefix("information."))
@@ -118,28 +157,32 @@ def _known_factors(metrics: Mapping[str, float]) -> list[str]:
 def strongest(known_factors: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
     """What each code tells most of, a row a code and factor, in words: three factors a code.
 
-    ``categorical``: code, factor, information, its share of the factor's entropy, and what chance
-    gives; those farthest beyond chance. ``continuous``: code, factor, absolute rank correlation.
+    Those farthest beyond chance. ``categorical``: code, factor, information, its share of the
+    factor's entropy, and what chance gives. ``continuous``: code, factor, absolute rank
+    correlation, and what chance gives.
     """
     rows: dict[str, list[tuple[str, ...]]] = {"categorical": [], "continuous": []}
     if not known_factors:
         return rows
     factors, entropies = known_factors["factors"], known_factors["entropy"]
-
-    def first(strengths: Sequence[float]) -> list[int]:
-        return sorted(range(len(factors)), key=lambda place: -strengths[place])[:_STRONGEST]
-
-    part = known_factors["categorical"]
-    for code, values, chances in zip(part["codes"], part["values"], part["chance"], strict=True):
-        for place in first([value - c for value, c in zip(values, chances, strict=True)]):
-            share = values[place] / entropies[place] if entropies[place] else 0.0
-            numbers = f"{values[place]:.3f}", f"{share:.1%}", f"{chances[place]:.3f}"
-            rows["categorical"].append((code, factors[place], *numbers))
-    part = known_factors["continuous"]
-    for code, values in zip(part["codes"], part["values"], strict=True):
-        for place in first(values):
-            rows["continuous"].append((code, factors[place], f"{values[place]:.2f}"))
+    for kind, found in rows.items():
+        part = known_factors[kind]
+        parts = zip(part["codes"], part["values"], part["chance"], strict=True)
+        for code, values, chances in parts:
+            for place in _farthest(values, chances)[:_STRONGEST]:
+                told, by_chance = values[place], chances[place]
+                if kind == "continuous":
+                    numbers: tuple[str, ...] = f"{told:.2f}", f"{by_chance:.2f}"
+                else:
+                    share = told / entropies[place] if entropies[place] else 0.0
+                    numbers = f"{told:.3f}", f"{share:.1%}", f"{by_chance:.3f}"
+                found.append((code, factors[place], *numbers))
     return rows
+
+
+def _farthest(values: Sequence[float], chances: Sequence[float]) -> list[int]:
+    """Places, the one whose value is farthest beyond chance first."""
+    return sorted(range(len(values)), key=lambda place: chances[place] - values[place])
 
 
 def tells(known_factors: Mapping[str, Any]) -> dict[str, str]:
@@ -148,13 +191,20 @@ def tells(known_factors: Mapping[str, Any]) -> dict[str, str]:
     >>> tells({})
     {}
     """
-    rows, found = strongest(known_factors), {}
-    for code, factor, told, share, chance in rows["categorical"]:
-        if code not in found and float(told) > float(chance):
-            found[code] = f"{factor}, {share} of it"
-    for code, factor, correlation in rows["continuous"]:
-        if code not in found:
-            found[code] = f"{factor}, rank correlation {correlation}"
+    found: dict[str, str] = {}
+    for kind in ("categorical", "continuous") if known_factors else ():
+        part = known_factors[kind]
+        columns = (part[name] for name in ("codes", "values", "chance", "margin"))
+        for code, values, chances, margin in zip(*columns, strict=True):
+            place = _farthest(values, chances)[0]
+            if values[place] - chances[place] <= margin:  # the best of many, but no more
+                continue
+            factor = known_factors["factors"][place]
+            found[code] = (
+                f"{factor}, {values[place] / known_factors['entropy'][place]:.1%} of it"
+                if kind == "categorical"
+                else f"{factor}, rank correlation {values[place]:.2f}"
+            )
     return found
 
 

@@ -135,25 +135,6 @@ def shapes_of_codes(
     }
 
 
-@torch.no_grad()
-def generated(
-    networks: Networks,
-    space: LatentSpace,
-    code: str,
-    count: int,
-    pixel_range: tuple[float, float],
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Random images, uint8 (count, C, H, W), and the category each was made for, (count,)."""
-    device = next(networks.parameters()).device
-    latent = space.sample(count, torch.Generator(device).manual_seed(seed))
-    with evaluating(networks):
-        parts = torch.split(latent, 500)
-        made = [to_uint8(networks.generator(part), pixel_range) for part in parts]
-    categories = latent[:, dict(space.columns())[code]].argmax(dim=1)
-    return torch.cat(made).cpu().numpy(), categories.cpu().numpy()
-
-
 def studied_code(model: Model) -> str:
     """The first categorical code; UserError if the model has none."""
     space = LatentSpace(model)
@@ -169,7 +150,8 @@ def studied_code(model: Model) -> str:
 def faults(table: Sequence[Sequence[int]]) -> list[str]:
     """Which classes share categories, and which have no category, of a test table (K, classes).
 
-    ``3+5`` share one: a category holds a large part of each. ``4/`` is split over several.
+    ``3+5`` share one: a category holds a large part of each. ``4/2`` is split over two, ``4/0``
+    spread over so many that none holds a fifth of it.
     """
     counts = np.asarray(table, np.float64)
     shares = counts / np.maximum(counts.sum(axis=0), 1)  # of each class
@@ -178,7 +160,11 @@ def faults(table: Sequence[Sequence[int]]) -> list[str]:
     for row in held:
         if row.sum() > 1:
             found.append("+".join(str(name) for name in np.flatnonzero(row)))
-    found += [f"{name}/{column.sum()}" for name, column in enumerate(held.T) if column.sum() > 1]
+    found += [
+        f"{name}/{column.sum()}"
+        for name, column in enumerate(held.T)
+        if column.sum() != 1 and counts[:, name].any()
+    ]
     return found
 
 

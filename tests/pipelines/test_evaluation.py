@@ -1,5 +1,6 @@
 """What is measured of a model, and what is left empty where there is nothing to measure."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from infogan import evaluation as library
+from infogan import quality
 from infogan.datasets.values import Arrays, Weights
 from infogan.errors import UserError
 from infogan.networks import build, to_arrays
@@ -21,6 +23,7 @@ EVALUATION = Evaluation.model_validate(
         "batch_size": 50,
         "samples": 100,
         "recalibration_images": 50,
+        "generated_images": 0,
         "kmeans_restarts": 1,
         "traversal_rows": 2,
         "traversal_columns": 3,
@@ -160,6 +163,7 @@ def test_codes_are_compared_with_the_factors_of_held_out_images(
     nothing = np.random.default_rng(0).integers(0, 3, len(x))
     categories = {"c1": np.digitize(x, [-0.3, 0.3]), "c4": nothing}
     monkeypatch.setattr(library, "read_codes", lambda *_: (means, categories))
+    monkeypatch.setattr(nodes, "_FEWEST_TO_SCORE", 50)
     card = CARD | {"factors": KNOWN}
     numbers, table = nodes.explain(weigh(model), IMAGES, factors, card, model, EVALUATION)
 
@@ -177,6 +181,7 @@ def test_codes_are_compared_with_the_factors_of_held_out_images(
     assert np.array(table["continuous"]["values"]).shape == (2, 3)
     assert np.array(table["categorical"]["chance"]).shape == (2, 3)
     assert numbers["information_chance.x"] == table["categorical"]["chance_of_best"][0]
+    assert numbers["correlation_chance.x"] == table["continuous"]["chance_of_best"][0]
     assert table["entropy"][0] == pytest.approx(np.log(10))  # ten bins of five
 
 
@@ -190,6 +195,7 @@ def test_scores_are_told_which_numbers_are_names_and_which_angles_wrap(
         return {}
 
     monkeypatch.setattr("infogan.disentanglement.scores", scores)
+    monkeypatch.setattr(nodes, "_FEWEST_TO_SCORE", 50)
     card = CARD | {"factors": KNOWN}
     nodes.explain(weigh(model), IMAGES, arrays(known), card, model, EVALUATION)
     assert list(given["circular"]) == [1]
@@ -210,6 +216,40 @@ def test_attributes_are_no_independent_causes_and_get_no_scores(
 def test_explanations_are_the_same_each_time(weigh: Weigh, model: Model) -> None:
     data = (IMAGES, arrays(known), CARD | {"factors": KNOWN}, model, EVALUATION)
     assert nodes.explain(weigh(model), *data) == nodes.explain(weigh(model), *data)
+
+
+def test_images_of_one_object_are_one_observation_of_what_the_object_is(
+    weigh: Weigh, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[np.ndarray | None] = []
+
+    def associations(*arguments: Any) -> dict[str, Any]:
+        given.append(arguments[-1])
+        return {"factors": [], "continuous": {"values": []}, "categorical": {"values": []}}
+
+    def scores(*_: Any, units: np.ndarray | None, **__: Any) -> dict[str, float]:
+        given.append(units)
+        return {}
+
+    monkeypatch.setattr(library, "associations", associations)
+    monkeypatch.setattr("infogan.disentanglement.scores", scores)
+    monkeypatch.setattr(nodes, "_FEWEST_TO_SCORE", 50)
+    factors = arrays(known)
+    factors["test"][:, [0, 2]] = np.repeat([[0.3, 7], [0.1, 8]], len(factors["test"]) // 2, axis=0)
+    card = CARD | {"factors": KNOWN, "factors_of_object": ["y", "x"]}
+    nodes.explain(weigh(model), IMAGES, factors, card, model, EVALUATION)
+    objects = np.repeat([0, 1], len(factors["test"]) // 2)
+    assert [each.tolist() for each in given if each is not None] == [objects.tolist()] * 2
+
+
+def test_of_few_images_there_are_no_scores(
+    weigh: Weigh, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "_FEWEST_TO_SCORE", len(IMAGES["test"]) + 1)
+    card = CARD | {"factors": KNOWN}
+    numbers, _ = nodes.explain(weigh(model), IMAGES, arrays(known), card, model, EVALUATION)
+    assert "mig" not in numbers
+    assert "correlation.x" in numbers
 
 
 def test_every_dimension_of_a_code_is_read_by_itself(weigh: Weigh, model: Model) -> None:
@@ -260,6 +300,61 @@ def seeded(model: Model, make_training: Callable[..., Training], seed: int) -> W
     return Weights(to_arrays(build(model, (1, 8, 8), seed)), card)
 
 
+def loud(weights: Weights) -> Weights:
+    """Images of an untrained generator are all but grey."""
+    arrays = {name: 20 * array for name, array in weights.arrays.items() if "num" not in name}
+    return Weights({**weights.arrays, **arrays}, weights.card)
+
+
+def test_generated_images_of_every_seed_are_judged_by_one_classifier(
+    model: Model, make_training: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = functools.partial(quality.train_classifier, iterations=3)
+    monkeypatch.setattr(quality, "train_classifier", quick)
+    models = {seed: loud(seeded(model, make_training, seed)) for seed in (4, 0)}
+    evaluation = EVALUATION.model_copy(update={"generated_images": 20})
+    data = (IMAGES, LABELS, CARD, model, evaluation)
+    own, others = nodes.judge_images(models[4], {"0": models[0]}, *data)
+    accuracy = "generated.classifier_accuracy"
+    assert own[accuracy] == others["0"][accuracy]
+    distance = "generated.classifier_frechet_distance"
+    assert own[distance] != others["0"][distance]
+    alone, _ = nodes.judge_images(models[0], {}, *data)
+    assert alone == others["0"]
+
+    records = {"0": record(0)}
+    numbers = own_numbers(models[4], model) | own
+    rows, summary = nodes.compare_seeds(
+        numbers, {"0": models[0]}, records, others, IMAGES, LABELS, NO_FACTORS, *data[2:]
+    )
+    both = [own[distance], others["0"][distance]]
+    assert rows.column(distance).tolist() == both
+    assert summary[f"best.{distance}"] == min(both)  # smaller is better
+    assert not [name for name in summary if "of_real" in name or "accuracy" in name]
+
+
+@pytest.mark.parametrize("why", ["not asked for", "no labels", "one class", "few", "small"])
+def test_where_no_classifier_can_be_trained_images_are_not_judged(
+    weigh: Weigh, model: Model, why: str
+) -> None:
+    count = 0 if why == "not asked for" else 20
+    evaluation = EVALUATION.model_copy(update={"generated_images": count})
+    labels = {
+        "no labels": NO_LABELS,
+        "one class": arrays(lambda count, _: np.zeros(count, np.int64)),
+    }.get(why, LABELS)
+    test = {"few": IMAGES["test"][:7], "small": IMAGES["test"][:, :, :3]}.get(why, IMAGES["test"])
+    images = Arrays({"train": IMAGES["train"], "test": test})
+    found = nodes.judge_images(weigh(model), {}, images, labels, CARD, model, evaluation)
+    assert found == ({}, {})
+
+
+def test_of_a_regular_gan_that_was_not_trained_nothing_is_measured(
+    weigh: Weigh, model: Model
+) -> None:
+    assert nodes.measure(weigh(model, iterations=0), IMAGES, CARD, model, EVALUATION) == {}
+
+
 def own_numbers(weights: Weights, model: Model) -> dict[str, float]:
     information = nodes.measure(weights, IMAGES, CARD, model, EVALUATION)
     classification, _ = nodes.classify(weights, IMAGES, LABELS, CARD, model, EVALUATION)
@@ -304,7 +399,7 @@ def test_seeds_are_compared_by_mean_deviation_best_and_worst(
     more = {str(seed): models[seed] for seed in (0, 2)}
     data = (IMAGES, LABELS, NO_FACTORS, CARD, model, EVALUATION)
     records = {str(seed): record(seed) for seed in (0, 2)}
-    rows, summary = nodes.compare_seeds({**each[4], "error_kmeans": 0.1}, more, records, *data)
+    rows, summary = nodes.compare_seeds({**each[4], "error_kmeans": 0.1}, more, records, {}, *data)
     assert rows.column("seed").tolist() == [4, 0, 2]
     assert "error_kmeans" not in rows.columns  # not of a seed
     smaller_is_better = ("error_one_to_one", "seconds_training", "classes_without_category")
@@ -326,6 +421,6 @@ def test_of_one_seed_there_is_nothing_to_compare(
 ) -> None:
     numbers = own_numbers(seeded(model, make_training, 1), model)
     data = (IMAGES, LABELS, NO_FACTORS, CARD, model, EVALUATION)
-    rows, summary = nodes.compare_seeds(numbers, {}, {}, *data)
+    rows, summary = nodes.compare_seeds(numbers, {}, {}, {}, *data)
     assert summary == {}
     assert rows.rows == [tuple(numbers[name] for name in rows.columns)]

@@ -17,6 +17,7 @@ EVALUATION = Evaluation.model_validate(
         "batch_size": 10,
         "samples": 10,
         "recalibration_images": 10,
+        "generated_images": 0,
         "kmeans_restarts": 1,
         "traversal_rows": 2,
         "traversal_columns": 2,

@@ -40,7 +40,10 @@ STUDY: dict[str, Any] = {
         },
     },
 }
-CARD = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": 20}}}
+CARD: dict[str, Any] = {
+    "shape": [1, 8, 8],
+    "splits": {"train": {"sha256": "abc", "images": 20}, "test": {"images": 20}},
+}
 REPORTING = Reporting(title="Toy", dpi=60, captions={}, claims=())
 
 
@@ -256,6 +259,20 @@ def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
     assert "Generated images" not in page  # none were made
     more = Study.model_validate({**STUDY, "mapping_images": 100})
     assert "20 training images" in write_study(runs, CARD, more, REPORTING)  # there are no others
+    more = Study.model_validate({**STUDY, "stability_images": 100})
+    there_are = CARD["splits"]["test"]["images"]
+    assert f"share of {there_are} test images" in write_study(runs, CARD, more, REPORTING)
+
+
+def test_a_choice_among_equals_is_told_as_one(first: dict[str, Any]) -> None:
+    study = Study.model_validate(STUDY)
+    equal = [{**run, "stability": 0.5} for run in first["runs"]]
+    page = write_study({"runs": equal}, CARD, study, REPORTING)
+    seeds = {run["seed"] for run in equal}
+    assert f"| plain | stability | {equal[0]['seed']} (of {len(seeds)} equals) |" in page
+    clear = [{**run, "stability": 0.1 * run["seed"]} for run in first["runs"]]
+    page = write_study({"runs": clear}, CARD, study, REPORTING)
+    assert f"| plain | stability | {max(seeds)} |" in page
 
 
 def test_recipes_of_other_lengths_and_codes_have_their_own_cells(study_of: RunStudy) -> None:
@@ -292,7 +309,15 @@ def test_generated_images_are_judged_when_asked_for(study_of: RunStudy) -> None:
     quality = runs["runs"][0]["quality"]
     assert {"classifier_accuracy", "precision", "recall", "purity"} <= set(quality)
     study = Study.model_validate({**STUDY, "generated_images": 40, "recipes": {"plain": {}}})
-    assert "not** the Inception FID" in write_study(runs, CARD, study, REPORTING)
+    page = write_study(runs, CARD, study, REPORTING)
+    assert "not** the Inception FID" in page
+    entropy = f"{quality['class_entropy']:.2f}"
+    assert re.search(rf"^\| plain \|.* {entropy} \|$", page, re.M)
+    older = {name: each for name, each in quality.items() if "kernel" not in name}
+    runs["runs"][0]["quality"] = older
+    assert re.search(
+        r"^\| plain \| [\d.]+ \| – \|", write_study(runs, CARD, study, REPORTING), re.M
+    )
 
 
 def test_the_figure_draws_every_run(first: dict[str, Any]) -> None:

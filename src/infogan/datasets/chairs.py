@@ -68,7 +68,7 @@ class Chairs(RawDataset):
             (
                 Factor("azimuth", "circular"),
                 Factor("elevation", "linear"),
-                *(Factor(titles[place], "linear") for place in known),
+                *(Factor(titles[place], "linear", of_object=True) for place in known),
             ),
             _origin(source, members),
             members.stamp(),

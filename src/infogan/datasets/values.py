@@ -16,6 +16,7 @@ class Factor:
 
     name: str
     kind: Literal["linear", "circular", "binary"]  # circular: degrees, 360 is 0
+    of_object: bool = False  # the same in all images of one object, of which there are several
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,12 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     from infogan.networks import Discriminator, Networks
 
 # What a seed is used for; each purpose has a stream of its own.
-_BOUND, _TRAVERSAL, _UNTRAINED, _KMEANS, _FACTORS = range(10, 15)
+_BOUND, _TRAVERSAL, _UNTRAINED, _KMEANS, _FACTORS, _CLASSIFIER, _GENERATED, _QUALITY = range(
+    10, 18
+)
 
-_FEWEST_TO_EXPLAIN = 20  # images without which associations with known factors mean nothing
+# Images without which associations with known factors, and scores of them, mean nothing.
+_FEWEST_TO_EXPLAIN, _FEWEST_TO_SCORE = 20, 200
 
 
 def measure(
@@ -27,7 +30,8 @@ def measure(
     """L_I of every code on fresh codes, its H(c), and what Q's categories tell of test images.
 
     Where sigma is fixed, also what a perfect reading of a continuous code would give: its L_I is
-    then a squared error in other words. Of a part of a data set, also how large a part.
+    then a squared error in other words. Of a part of a data set, also how large a part. Nothing of
+    a regular GAN that was not trained.
     """
     import torch
 
@@ -36,6 +40,8 @@ def measure(
     from infogan.information import category_information, fresh_lower_bounds
     from infogan.seeds import derive_seed
 
+    if not _trained(weights):
+        return {}
     networks, device = _load(weights, card, model, evaluation)
     space = LatentSpace(model)
     random = torch.Generator(device).manual_seed(derive_seed(evaluation.seed, _BOUND))
@@ -79,22 +85,18 @@ def classify(
         return {}, {}
     networks, _ = _load(weights, card, model, evaluation)
     predicted = _categories(networks.discriminator, images, model, evaluation)
-    classes = _classes(labels)
-    code = _best(predicted, labels, model)
-    shape = (_count(model, code), classes)
-    train_table = contingency(predicted[code]["train"], labels["train"], shape)
+    code, numbers = _judged(predicted, labels, model)
 
     calibration = images["train"][: evaluation.recalibration_images]
     calibrated = recalibrated(
         networks.discriminator, calibration, model.pixel_range, evaluation.batch_size
     )
     again = _categories(calibrated, images, model, evaluation)[code]
-    numbers = {
-        name: judge(_assign(each, labels), _count(model, name), classes)
-        for name, each in predicted.items()
-    }
-    recalibrated_numbers = judge(_assign(again, labels), _count(model, code), classes)
-    test_table = contingency(predicted[code]["test"], labels["test"], shape)
+    recalibrated_numbers = judge(_assign(again, labels), _count(model, code), _classes(labels))
+    train_table, test_table = (
+        contingency(predicted[code][split], labels[split], (_count(model, code), _classes(labels)))
+        for split in ("train", "test")
+    )
     of_each = {
         f"error_one_to_one.{name}": each["error_one_to_one"] for name, each in numbers.items()
     }
@@ -127,10 +129,12 @@ def classify_baseline(
     """The same error of the regular GAN's Q, which was told the codes but not heard by G."""
     if not _trained(weights) or not _classifiable(labels, model):
         return {}
-    numbers, _ = classify(weights, images, labels, card, model, evaluation)
+    networks, _ = _load(weights, card, model, evaluation)
+    predicted = _categories(networks.discriminator, images, model, evaluation)
+    code, numbers = _judged(predicted, labels, model)
     return {
-        "error_baseline": numbers["error_one_to_one"],
-        "error_baseline_majority": numbers["error_majority"],
+        "error_baseline": numbers[code]["error_one_to_one"],
+        "error_baseline_majority": numbers[code]["error_majority"],
     }
 
 
@@ -180,6 +184,49 @@ def classify_references(
     }
 
 
+def judge_images(
+    weights: Weights,
+    more: dict[str, Weights],
+    images: Arrays,
+    labels: Arrays,
+    card: dict[str, Any],
+    model: Model,
+    evaluation: Evaluation,
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """How good the images of every seed's model are to a small classifier of the data set.
+
+    ``generated.…``, of the first seed's model, and of the others by their seeds. Nothing where
+    there are no two classes of labels, or images too few or too small for a classifier.
+    """
+    from infogan.codes import LatentSpace
+    from infogan.quality import NEIGHBOURS, SMALLEST, Judge
+    from infogan.seeds import derive_seed
+
+    shown = images["test"]
+    small = min(shown.shape[2:]) < SMALLEST or len(shown) < 2 * (NEIGHBOURS + 1)
+    told = all(len(labels[split]) for split in ("train", "test"))
+    if not evaluation.generated_images or small or not told or len(set(labels["train"])) < 2:
+        return {}, {}
+    judge = Judge.of(
+        (images["train"], shown),
+        (labels["train"], labels["test"]),
+        derive_seed(evaluation.seed, _CLASSIFIER),
+    )
+    code = next((code.name for code in model.codes if isinstance(code, CategoricalPrior)), None)
+    seeds = (
+        derive_seed(evaluation.seed, _GENERATED),
+        derive_seed(evaluation.seed, _QUALITY),
+    )
+
+    def of(model_of_seed: Weights) -> dict[str, float]:
+        networks, _ = _load(model_of_seed, card, model, evaluation)
+        count = max(evaluation.generated_images, NEIGHBOURS + 1)
+        numbers = judge.judge(networks, LatentSpace(model), code, count, model.pixel_range, seeds)
+        return {f"generated.{name}": value for name, value in numbers.items()}
+
+    return of(weights), {seed: of(each) for seed, each in more.items()}
+
+
 def explain(
     weights: Weights,
     images: Arrays,
@@ -191,9 +238,9 @@ def explain(
     """What each code has captured of the known factors of held-out images, and the whole table.
 
     Continuous codes: absolute rank correlation of Q's mean with each factor. Categorical codes:
-    information of argmax Q(c|x) about each factor, in nats, beside what chance gives the best of
-    as many codes. Where the
-    factors are independent causes, not attributes, the scores of disentanglement, too.
+    information of argmax Q(c|x) about each factor, in nats. Both beside what chance gives the best
+    of as many codes. Where the factors are independent causes, not attributes, and there are 200
+    images or more, the scores of disentanglement, too.
     """
     from infogan.codes import LatentSpace
     from infogan.disentanglement import scores
@@ -212,14 +259,21 @@ def explain(
         evaluation.batch_size,
     )
     seed = derive_seed(evaluation.seed, _FACTORS) % 2**32
-    table = associations(means, categories, factors["test"], known, seed)
+    units = _units(factors["test"], card)
+    table = associations(means, categories, factors["test"], known, seed, units)
     numbers = _largest(table)
-    if all(kind != "binary" for _, kind in known):
+    causes = all(kind != "binary" for _, kind in known)
+    if causes and len(images["test"]) >= _FEWEST_TO_SCORE:
         columns = np.stack([*means.values(), *categories.values()], axis=1)
         categorical = range(len(means), columns.shape[1])
         circular = [place for place, (_, kind) in enumerate(known) if kind == "circular"]
         numbers |= scores(
-            columns, factors["test"], seed, categorical=categorical, circular=circular
+            columns,
+            factors["test"],
+            seed,
+            categorical=categorical,
+            circular=circular,
+            units=units,
         )
     return numbers, table
 
@@ -276,17 +330,27 @@ _NOT_OF_A_SEED = (
     "entropy.",
     "partial.",
     "perfect.",
+    "correlation_chance.",
     "information_chance.",
+    "generated.classifier_accuracy",
+    "generated.images",
     "iterations",
     "seed",
 )
-_BETTER_SMALLER = ("error", "seconds", "classes_without_category")
+_BETTER_SMALLER = (
+    "error",
+    "seconds",
+    "classes_without_category",
+    "generated.classifier_frechet_distance",
+    "generated.classifier_kernel_distance",
+)
 
 
 def compare_seeds(
     numbers: dict[str, float],
     more: dict[str, Weights],
     records: dict[str, Any],
+    generated: dict[str, dict[str, float]],
     images: Arrays,
     labels: Arrays,
     factors: Arrays,
@@ -303,14 +367,15 @@ def compare_seeds(
         classification, _ = classify(weights, images, labels, card, model, evaluation)
         explanation, _ = explain(weights, images, factors, card, model, evaluation)
         information = measure(weights, images, card, model, evaluation)
-        tables.append(summarise(records[seed], weights, information, classification, explanation))
+        parts = information, classification, explanation, generated.get(seed, {})
+        tables.append(summarise(records[seed], weights, *parts))
     columns = ("seed", *(name for name in tables[-1] if name != "seed"))
     rows = Rows(columns, [tuple(table[name] for name in columns) for table in tables])
     if not more:
         return rows, {}
     summary: dict[str, float] = {"seeds": len(tables)}
     for name in columns:
-        if name.startswith(_NOT_OF_A_SEED):
+        if name.startswith(_NOT_OF_A_SEED) or name.endswith("_of_real"):
             continue
         values = rows.column(name)
         smaller = name.startswith(_BETTER_SMALLER)
@@ -372,8 +437,23 @@ def _best(predicted: Mapping[str, Mapping[str, np.ndarray]], labels: Arrays, mod
     return min(predicted, key=misfit)
 
 
+def _judged(
+    predicted: Mapping[str, Mapping[str, np.ndarray]], labels: Arrays, model: Model
+) -> tuple[str, dict[str, dict[str, float]]]:
+    """The code that fits the training labels best, and what is judged of each."""
+    from infogan.evaluation import judge
+
+    numbers = {
+        name: judge(_assign(each, labels), _count(model, name), _classes(labels))
+        for name, each in predicted.items()
+    }
+    return _best(predicted, labels, model), numbers
+
+
 def _largest(table: Mapping[str, Any]) -> dict[str, float]:
-    """Each factor's association with each continuous code, and with the best code of a kind."""
+    """Each factor's association with each continuous code, and with the best code of a kind,
+    beside what chance gives the best.
+    """
     numbers = {}
     for kind, part in (("correlation", "continuous"), ("information", "categorical")):
         values = np.array(table[part]["values"])  # (codes, factors)
@@ -381,9 +461,8 @@ def _largest(table: Mapping[str, Any]) -> dict[str, float]:
             continue
         for place, factor in enumerate(table["factors"]):
             numbers[f"{kind}.{factor}"] = float(values[:, place].max())
-            if part == "categorical":
-                numbers[f"information_chance.{factor}"] = table[part]["chance_of_best"][place]
-            else:
+            numbers[f"{kind}_chance.{factor}"] = table[part]["chance_of_best"][place]
+            if part == "continuous":
                 for code, row in zip(table[part]["codes"], values, strict=True):
                     numbers[f"correlation.{code}.{factor}"] = float(row[place])
     return numbers
@@ -420,6 +499,19 @@ def _load(
     exact()
     device = choose_device(evaluation.device)
     return networks.to(device), device
+
+
+def _units(factors: np.ndarray, card: Mapping[str, Any]) -> np.ndarray | None:
+    """Which object each image shows, (N,) from 0, told by the object's own factors.
+
+    None where each image shows another one, so that images are independent.
+    """
+    names = [name for name, _ in card["factors"]]
+    places = [names.index(name) for name in card.get("factors_of_object", [])]
+    if not places:
+        return None
+    objects = np.unique(factors[:, places], axis=0, return_inverse=True)[1]
+    return np.asarray(objects.reshape(-1))
 
 
 def _count(model: Model, name: str) -> int:

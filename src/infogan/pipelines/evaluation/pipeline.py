@@ -1,4 +1,4 @@
-"""measure, classify, explain, traverse, and one table of all numbers."""
+"""measure, classify, judge, explain, traverse, and one table of all numbers."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -9,6 +9,7 @@ from infogan.pipelines.evaluation.nodes import (
     compare_seeds,
     complete,
     explain,
+    judge_images,
     measure,
     summarise,
     traverse,
@@ -45,6 +46,12 @@ def create_pipeline() -> Pipeline:
                 name="classify_references",
             ),
             node(
+                judge_images,
+                ["model", "more_models", *_LABELLED],
+                ["generation", "more_generation"],
+                name="judge_images",
+            ),
+            node(
                 explain,
                 ["model", "images", "factors", "card", *_OPTIONS],
                 ["explanation", "known_factors"],
@@ -73,6 +80,7 @@ def create_pipeline() -> Pipeline:
                     "reference_errors",
                     "baseline_errors",
                     "explanation",
+                    "generation",
                 ],
                 "own_metrics",
                 name="summarise",
@@ -83,6 +91,7 @@ def create_pipeline() -> Pipeline:
                     "own_metrics",
                     "more_models",
                     "more_records",
+                    "more_generation",
                     "images",
                     "labels",
                     "factors",

@@ -14,6 +14,7 @@ from infogan.datasets.values import Arrays, RawImages, RawReader, RawSplit
 from infogan.errors import UserError
 from infogan.options import Data, Slice, Source
 
+_WHERE_ANY = ("partial", "rejected", "factors", "factors_of_object")  # facts of the card
 _FEWEST = {"train": 2, "test": 1}  # images without which nothing can be trained or judged
 
 
@@ -82,6 +83,7 @@ def preprocess(
         "partial": partial,
         "rejected": len(rejected),
         "factors": [[factor.name, factor.kind] for factor in raw.factors],
+        "factors_of_object": [factor.name for factor in raw.factors if factor.of_object],
     }
     return Arrays(images), Arrays(labels), Arrays(factors), _table(rejected), facts
 
@@ -98,7 +100,7 @@ def describe(images: Arrays, facts: dict[str, Any], data: Data) -> dict[str, Any
         "transforms": [str(transform) for transform in data.transforms],
         "splits": splits,
         "source": facts["source"],
-        **{name: facts[name] for name in ("partial", "rejected", "factors") if facts[name]},
+        **{name: facts[name] for name in _WHERE_ANY if facts[name]},
     }
 
 

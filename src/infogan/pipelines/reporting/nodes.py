@@ -154,6 +154,6 @@ def _panels(
         matched = categories.get("code") == code.name
         classes = categories["class_of_category"] if matched else None
         drawn[f"{prefix}_{panel}"] = traversal(
-            traversals.arrays[panel], values, code, classes, dpi, orders.get(code.name)
+            traversals.arrays[panel], values, code, classes, dpi, orders.get(code.name), panel
         )
     return drawn

@@ -176,7 +176,7 @@ class _Judge:
         }
         self._classes = int(max(labels["train"].max(), labels["test"].max())) + 1
         self._train_labels = np.asarray(labels["train"])
-        self._classifier: Any = None
+        self._judge: Any = None
 
     def observe(self, networks: "Networks", model: Model) -> dict[str, Any]:
         from infogan.codes import LatentSpace
@@ -220,36 +220,29 @@ class _Judge:
     def _quality(self, networks: "Networks", model: Model) -> dict[str, float]:
         """Generated images in the eyes of a small classifier of the data set."""
         from infogan.codes import LatentSpace
-        from infogan.quality import accuracy, generation_quality, look, purity, train_classifier
+        from infogan.quality import Judge
         from infogan.seeds import derive_seed
-        from infogan.study import generated, studied_code
+        from infogan.study import studied_code
 
         if not self._study.generated_images:
             return {}
         seed = self._study.seed
-        if self._classifier is None:
+        if self._judge is None:
             _logger.info("A small classifier is trained, to judge generated images")
-            classifier = train_classifier(
-                self.images["train"], self._train_labels, derive_seed(seed, _CLASSIFIER)
+            self._judge = Judge.of(
+                (self.images["train"], self._seen["test"]),
+                (self._train_labels, self._labels["test"]),
+                derive_seed(seed, _CLASSIFIER),
             )
-            features, _ = look(classifier, self._seen["test"])
-            exact = accuracy(classifier, self._seen["test"], self._labels["test"])
-            self._classifier = classifier, features, exact
-        classifier, real, exact = self._classifier
-        made, meant = generated(
+        found: dict[str, float] = self._judge.judge(
             networks,
             LatentSpace(model),
             studied_code(model),
             self._study.generated_images,
             model.pixel_range,
-            derive_seed(seed, _GENERATED),
+            (derive_seed(seed, _GENERATED), derive_seed(seed, _QUALITY)),
         )
-        features, classes = look(classifier, made)
-        return {
-            "classifier_accuracy": exact,
-            **generation_quality(real, features, derive_seed(seed, _QUALITY)),
-            **purity(meant, classes),
-        }
+        return found
 
 
 # --- What it says --------------------------------------------------------------------------------
@@ -286,12 +279,14 @@ def write_study(
         title=reporting.title,
         study=study,
         mapped=min(study.mapping_images, card["splits"]["train"]["images"]),
+        moved=min(study.stability_images, card["splits"]["test"]["images"]),
         by_recipe=by_recipe,
         summaries={name: _summary(each) for name, each in by_recipe.items()},
         iterations=sorted(
             {seen["iteration"] for run in runs["runs"] for seen in run["observations"]} - {0}
         ),
         greatest=_greatest,
+        number=_number,
         choices={name: choices(each) for name, each in by_recipe.items()},
         faults=faults,
         decided=decided,
@@ -302,6 +297,11 @@ def write_study(
 def _changes(study: Study, name: str) -> str:
     recipe = study.recipes[name]
     return json.dumps({**recipe.model, **recipe.training}) if name in study.recipes else ""
+
+
+def _number(table: Mapping[str, float], name: str, how: str) -> str:
+    """A dash where the runs were made before there was this number."""
+    return how % table[name] if name in table else "–"
 
 
 def _greatest(run: Mapping[str, Any], name: str) -> str:
