@@ -99,7 +99,7 @@ KEDRO_HALF = {
         "trained",
     },
     "explorer.app": {"comparison", "errors", "trained"},
-    "tracking": {"files", "registry"},
+    "tracking": {"errors", "files", "registry"},
     "browsing": {"options", "report", "tracking"},
     "hooks": {
         "browsing",

@@ -92,6 +92,11 @@ def test_the_ratio_is_that_of_categorical_codes_alone() -> None:
     assert headline({"lower_bound.c1": 1.0, "entropy.c1": 0.5}) == {}
 
 
+def test_numbers_in_words_are_rounded_once() -> None:
+    numbers = {"error_one_to_one": 0.72054}
+    assert sentence(numbers) == "error 72.1%"
+
+
 def test_of_several_seeds_the_headline_is_the_mean_and_the_rest_has_a_group_of_its_own() -> None:
     over = {"mean.lower_bound.c1": 1.0, "mean.error_one_to_one": 0.5, "best.error_one_to_one": 0.4}
     numbers = final_numbers({**METRICS, **over, "seeds": 2})

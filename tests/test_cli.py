@@ -4,6 +4,7 @@ import click
 import pytest
 import yaml
 from kedro.config import MissingConfigException
+from kedro.framework.cli.utils import KedroCliError
 from omegaconf import OmegaConf
 
 from infogan.cli import cli, explanation
@@ -52,6 +53,10 @@ def test_a_path_that_is_not_utf_8_is_refused_with_what_helps() -> None:
         (yaml.YAMLError("line 37"), "A file of the configuration cannot be read: line 37"),
         (ValueError("Duplicate keys found in a and b: x"), "Duplicate keys found in a and b: x"),
         (ValueError("Pipeline does not contain nodes named ['x']."), "Pipeline does not contain"),
+        (ValueError("Pipeline does not contain datasets named ['x']"), "Pipeline does not cont"),
+        (KedroCliError("--pipeline and --pipelines"), "--pipeline and --pipelines"),
+        (AttributeError("module 'kedro.runner' has no attribute 'Foo'"), "--runner names none"),
+        (AttributeError("a bug"), None),
         (ValueError("a bug"), None),
         (KeyError("a bug"), None),
     ],

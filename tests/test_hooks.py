@@ -1,6 +1,8 @@
 """What becomes of the tracked runs of several datasets in one command, and their common page."""
 
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,17 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from kedro.config import OmegaConfigLoader
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
+from kedro.runner import ThreadRunner
 
 from infogan import tracking
 from infogan.datasets.values import Weights
 from infogan.errors import UserError
-from infogan.hooks import Tracking, _refuse_unknown_names, _write_index
+from infogan.hooks import Guards, Tracking, _refuse_unknown_names, _write_index
 from infogan.options import BLOCKS as BLOCK_TYPES
 from infogan.options import Reporting
 from infogan.report import page as report_page
+from infogan.settings import CONFIG_LOADER_ARGS
 from infogan.tracking import NOTE
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +69,27 @@ class OnDisk(MemoryDataset):
     path = Path.cwd() / "data" / "report.html"
 
 
+TRACKING = {
+    "enabled": True,
+    "stages": ["reporting"],
+    "experiment": "{dataset}",
+    "model": "{dataset}",
+    "best": True,
+}
+
+
+class Configuration(dict[str, Any]):
+    """Of Kedro's, no more than is looked at."""
+
+    conf_source = "conf"
+
+
+def context(project: Path | None = None, **tracking_yml: Any) -> Any:
+    configuration = Configuration(tracking=TRACKING | tracking_yml)
+    project = project or Path.cwd()
+    return SimpleNamespace(config_loader=configuration, project_path=project, env="smoke")
+
+
 class Command:
     """One node a dataset, of the stage reporting, and the hooks around them."""
 
@@ -77,11 +103,7 @@ class Command:
             for block, values in BLOCKS.items():
                 self.catalog[f"params:{name}.{block}"] = MemoryDataset(values)
         self.hooks = Tracking()
-        settings = {"enabled": True, "stages": ["reporting"], "experiment": "{dataset}"}
-        context = SimpleNamespace(
-            config_loader={"tracking": settings}, project_path=Path.cwd(), env="smoke"
-        )
-        self.hooks.after_context_created(context)  # type: ignore[arg-type]
+        self.hooks.after_context_created(context())
         self.hooks.before_pipeline_run(run_params, self.pipeline, self.catalog)
 
     def begin(self, dataset: str) -> None:
@@ -166,6 +188,142 @@ def test_a_run_tells_how_it_is_made_before_it_has_a_result(runs: Runs) -> None:
     assert tags["mlflow.source.name"].startswith(typed)
     assert tags[NOTE].startswith("No result yet.")
     assert tags["mlflow.source.name"] in tags[NOTE]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"experimentt": "x"}, "tracking.yml: experimentt: "),
+        ({"enabled": "perhaps"}, "tracking.yml: enabled: "),
+        ({"experiment": "my {nope}"}, "may name {dataset} and nothing else"),
+        ({"stages": ["trainingg"]}, "tracking.yml: stages.0: "),
+    ],
+)
+def test_a_mistake_in_what_is_tracked_is_a_sentence(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        Tracking().after_context_created(context(**wrong))
+
+
+def test_the_last_line_says_where_the_run_is_and_whether_it_is_whole(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = Command("ab")
+    command.finish("a")
+    where = command.hooks.where
+    assert where("a") == "run a, `make ui`, then http://127.0.0.1:5000/#/runs/a"
+    assert where("b") == "not tracked"
+    runs["a"].lost = True
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:secret@127.0.0.1:6031")
+    command.hooks.after_pipeline_run()
+    assert where("a") == (
+        "run a, at http://…@127.0.0.1:6031, INCOMPLETE: the store failed on the way (see above)"
+    )
+
+
+def test_an_experiment_of_dvc_in_a_copy_is_tracked_beside_the_others(tmp_path: Path) -> None:
+    copy = tmp_path / "project" / ".dvc" / "tmp" / "exps" / "temp1234"
+    hooks = Tracking()
+    hooks.after_context_created(context(copy))
+    assert hooks._home == tmp_path / "project"
+    hooks.after_context_created(context(tmp_path / "project"))
+    assert hooks._home == tmp_path / "project"
+
+
+def test_what_git_does_not_know_is_told_as_if_it_had_been_typed(
+    runs: Runs, tmp_path: Path
+) -> None:
+    configured(
+        tmp_path, "base", digits={"training": {"lr_g": 1e-3, "iterations": 9, "seeds": [0]}}
+    )
+    configured(tmp_path, "local", digits={"training": {"iterations": 33, "seeds": [0, 1]}})
+    command = Command("a")
+    for env, given, expected in (
+        (None, {}, "--params=digits.training.iterations=33,digits.training.seeds=[0,1]"),
+        (None, {"digits": {"training": {"iterations": 5}}}, "digits.training.iterations=5,"),
+        ("base", {}, "kedro run"),
+    ):
+        loader = OmegaConfigLoader(
+            str(tmp_path / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS
+        )
+        command.hooks._config, command.hooks._project = loader, tmp_path
+        command.hooks._environment = env or "base"
+        params = {"env": env, "runtime_params": given}
+        command.hooks.before_pipeline_run(params, command.pipeline, command.catalog)
+        runs.clear()
+        command.begin("a")
+        assert expected in runs["a"].words["mlflow.source.name"]
+        assert ("33" in runs["a"].words["mlflow.source.name"]) == (env is None and not given)
+
+
+def test_another_configuration_is_named_and_is_not_that_of_the_commit(
+    runs: Runs, tmp_path: Path
+) -> None:
+    command = Command("a")
+    command.hooks._config.conf_source = str(tmp_path)  # type: ignore[union-attr, misc]
+    command.hooks.before_pipeline_run({}, command.pipeline, command.catalog)
+    command.begin("a")
+    assert runs["a"].words["mlflow.source.name"] == f"kedro run --conf-source={tmp_path}"
+    assert runs["a"].words["git_dirty"] == "true"
+
+
+# --- What is refused before anything is computed -------------------------------------------------
+
+
+def configured(folder: Path, environment: str, **files: Any) -> None:
+    """Parameters, and globals of their name, of an environment."""
+    place = folder / "conf" / environment
+    place.mkdir(parents=True)
+    for name, content in files.items():
+        file = "globals.yml" if name == "globals" else f"parameters_{name}.yml"
+        written = content if name == "globals" else {name: content}
+        (place / file).write_text(yaml.safe_dump(written))
+
+
+@pytest.mark.parametrize("runner", ["ThreadRunner", "ParallelRunner", ThreadRunner()])
+def test_nodes_run_one_at_a_time(runner: object) -> None:
+    named = {"runner": getattr(runner, "__name__", str(runner))}  # as Kedro tells of it
+    with pytest.raises(UserError, match=r"(Thread|Parallel)Runner cannot be used"):
+        Guards(Tracking()).before_pipeline_run(named, Pipeline([]), DataCatalog())
+
+
+def test_old_outputs_do_not_pass_for_those_of_new_parameters() -> None:
+    with pytest.raises(UserError, match="only-missing-outputs cannot be used"):
+        Guards(Tracking()).before_pipeline_run(
+            {"only_missing_outputs": True}, Pipeline([]), DataCatalog()
+        )
+
+
+@pytest.mark.parametrize("own", [{}, {"globals": {"data_root": "data/mine"}}])
+def test_an_environment_has_a_data_folder_of_its_own(tmp_path: Path, own: dict[str, Any]) -> None:
+    configured(tmp_path, "base", globals={"data_root": "data"})
+    configured(tmp_path, "mine", digits={}, **own)
+    loader = OmegaConfigLoader(str(tmp_path / "conf"), env="mine", **CONFIG_LOADER_ARGS)
+    guards = Guards(Tracking())
+    guards.after_context_created(SimpleNamespace(env="mine", config_loader=loader))  # type: ignore[arg-type]
+    catalog = DataCatalog({"parameters": MemoryDataset({})})
+    if own:
+        guards.before_pipeline_run({}, Pipeline([]), catalog)
+        return
+    with pytest.raises(UserError, match=r"conf/mine has no data folder.*data_root: data/mine"):
+        guards.before_pipeline_run({}, Pipeline([]), catalog)
+
+
+def test_a_run_in_another_thread_is_guarded_too(catalog: DataCatalog) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            Guards(Tracking()).before_pipeline_run({}, Pipeline([]), catalog)
+        except BaseException as error:  # for the other thread to see
+            failed.append(error)
+
+    catalog["parameters"] = MemoryDataset({})
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert failed == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # --- The page of all data sets -------------------------------------------------------------------

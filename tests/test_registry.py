@@ -318,10 +318,17 @@ def test_a_registry_that_fails_is_told_and_stops_nothing(
 def test_only_a_run_that_trained_the_model_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from infogan import tracking
     from infogan.hooks import Tracking
+    from infogan.options import TrackingSettings
 
     given: list[Candidate] = []
     hooks = Tracking()
-    hooks._settings = {"model": "infogan-{dataset}", "best": True}
+    hooks._settings = TrackingSettings(
+        enabled=True,
+        experiment="{dataset}",
+        stages=("evaluation",),
+        model="infogan-{dataset}",
+        best=True,
+    )
     values = {
         "toy.record": {"mlflow_run_id": "the run", "alarms": {}},
         "toy.seed_metrics": Rows((), []),

@@ -397,6 +397,17 @@ def test_an_experiment_that_somebody_deleted_is_restored_with_its_run(
     assert caplog.messages == ["MLflow experiment deleted was deleted; it is restored"]
 
 
+def test_one_run_stands_for_one_that_the_store_lacks(store: Store) -> None:
+    missing = "a" * 32
+    first = store.open(resume=missing)
+    assert not first.resumed
+    first.end("FINISHED")
+    second = store.open(resume=missing)
+    assert (second.run_id, second.resumed) == (first.run_id, True)
+    assert store.open().run_id != first.run_id
+    assert store.open(resume="1" * 32).run_id != first.run_id
+
+
 def test_a_locked_store_costs_the_tracking_and_not_the_run(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,7 +418,7 @@ def test_a_locked_store_costs_the_tracking_and_not_the_run(
     with closing(sqlite3.connect(store.path)) as other:
         other.execute("BEGIN EXCLUSIVE")
         use_everything(tracker, tmp_path)
-    [told] = [text for text in errors(caplog) if "does not answer" in text]  # MLflow talks, too
+    [told] = [text for text in errors(caplog) if "cannot be used" in text]  # MLflow talks, too
     assert "database is locked" in told
 
 
@@ -422,8 +433,15 @@ def test_a_server_that_cannot_be_reached_is_told_once_and_stops_nothing(
     assert tracker.run_id is None
     use_everything(tracker, tmp_path)
     [told] = errors(caplog)
-    assert told.startswith("MLflow at http://127.0.0.1:9 does not answer (")
+    assert told.startswith("MLflow at http://127.0.0.1:9 cannot be used (")
     assert "The run goes on WITHOUT TRACKING" in told
+
+
+def test_no_password_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert type(open_run("http://bob:secret@127.0.0.1:9", None, "mnist", "run", None)) is Tracker
+    [told] = errors(caplog)
+    assert told.startswith("MLflow at http://…@127.0.0.1:9 cannot be used (")
+    assert "secret" not in told
 
 
 def test_an_unreachable_server_is_told_once_when_resuming_too(
@@ -473,12 +491,14 @@ def test_a_server_that_dies_is_told_once_and_not_spoken_to_again(
     (tmp_path / "file").touch()
     tracker = tracker_of(server)
     use_everything(tracker, tmp_path / "file")
-    expected = "MLflow at http://server does not answer (connection lost). The run goes on WITHOUT"
+    expected = "MLflow at http://server cannot be used (connection lost). The run goes on WITHOUT"
     if server.calls <= calls:  # it outlived the run
         assert calls == CALLS
         assert errors(caplog) == []
+        assert not tracker.lost
         return
     [told] = errors(caplog)
+    assert tracker.lost
     assert told.startswith(expected)
     assert server.calls == calls + 1
     use_everything(tracker, tmp_path / "file")

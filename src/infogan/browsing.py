@@ -51,6 +51,8 @@ def command(run_params: Mapping[str, Any]) -> str:
         words.append(f"--pipelines={','.join(sorted(run_params['pipeline_names']))}")
     if run_params.get("env"):
         words.append(f"--env={run_params['env']}")
+    if run_params.get("conf_source"):
+        words.append(f"--conf-source={run_params['conf_source']}")
     given = changes(run_params.get("runtime_params") or {})
     if given:
         words.append("--params=" + ",".join(f"{key}={value}" for key, value in given.items()))
@@ -91,7 +93,12 @@ def final_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def headline(metrics: Mapping[str, float]) -> dict[str, float]:
-    """``L_I_ratio`` and ``error``, in four digits; of several seeds their mean.
+    """``L_I_ratio`` and ``error``, in four digits, as tables of runs show them."""
+    return {name: round(value, 4) for name, value in _headline(metrics).items()}
+
+
+def _headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The two numbers, of several seeds their mean.
 
     ``L_I_ratio`` is L_I / H(c), summed over the categorical codes, whose H(c) is a ceiling: 1 is a
     perfect reading. ``error`` is one-to-one. Either is left out where there is no such thing.
@@ -109,7 +116,7 @@ def headline(metrics: Mapping[str, float]) -> dict[str, float]:
         numbers["L_I_ratio"] = sum(mean(f"lower_bound.{code}") for code in codes) / entropy
     if "error_one_to_one" in metrics:
         numbers["error"] = mean("error_one_to_one")
-    return {name: round(value, 4) for name, value in numbers.items()}
+    return numbers
 
 
 # --- Descriptions --------------------------------------------------------------------------------
@@ -158,7 +165,7 @@ def _result(
     yield _table(["code", "L_I, nats", "H(c)", "L_I / H(c)", "L_I of the regular GAN"], rows)
     if len(seeds) > 1:
         rows = [
-            [f"{each['seed']:.0f}", *(_number(headline(each).get(name)) for name in _WORDS)]
+            [f"{each['seed']:.0f}", *(_number(_headline(each).get(name)) for name in _WORDS)]
             for each in seeds
         ]
         yield _table(["seed", *_WORDS], rows)
@@ -169,7 +176,7 @@ def _result(
 
 def sentence(metrics: Mapping[str, float]) -> str:
     """The few numbers that one compares runs by."""
-    return ", ".join(_WORDS[name].format(value) for name, value in headline(metrics).items())
+    return ", ".join(_WORDS[name].format(value) for name, value in _headline(metrics).items())
 
 
 def _share(metrics: Mapping[str, float], code: str) -> str:

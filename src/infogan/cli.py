@@ -11,6 +11,7 @@ import click
 import yaml
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import KedroCliError
 from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +22,7 @@ _KEDROS_SENTENCES = (
     "Failed to find the pipeline named",
     "Pipeline contains no nodes",
     "Pipeline does not contain nodes",
+    "Pipeline does not contain datasets",
     "Pipeline input(s)",
     "Duplicate keys found",
 )
@@ -43,6 +45,10 @@ def explanation(error: BaseException) -> str | None:
         # Kedro's own: names that do not exist.
         if isinstance(cause, ValueError) and str(cause).startswith(_KEDROS_SENTENCES):
             return str(cause)
+        if isinstance(cause, KedroCliError):
+            return cause.message
+        if isinstance(cause, AttributeError) and "'kedro.runner'" in str(cause):
+            return "--runner names none of Kedro's runners: leave it out."
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from infogan.errors import UserError
+from infogan.errors import UserError, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,7 +74,7 @@ def _answering(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"MLflow at {uri}: {first_line}") from None
+        raise UserError(without_password(f"MLflow at {uri}: {first_line}")) from None
 
 
 def find(uri: str, wanted: Sequence[str]) -> "list[Run]":
@@ -98,7 +98,9 @@ def _one(uri: str, runs: "Sequence[Run]", text: str) -> "Run":
     if begun:
         raise UserError(f"{text!r} is the beginning of {len(begun)} runs: give more of it.")
     newest = ", ".join(f"{run.info.run_id[:8]} ({run.info.run_name})" for run in runs[:5])
-    raise UserError(f"{text!r} is no run in {uri}; the newest are {newest or 'none'}.")
+    raise UserError(
+        f"{text!r} is no run in {without_password(uri)}; the newest are {newest or 'none'}."
+    )
 
 
 def table(runs: "Sequence[Run]") -> list[list[str]]:

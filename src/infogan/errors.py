@@ -1,5 +1,7 @@
 """What is said to people in a sentence instead of a traceback."""
 
+import re
+
 
 class UserError(Exception):
     """Something a person can mend: its message says what is wrong and what would be right.
@@ -13,3 +15,12 @@ class Rejected(Exception):
 
     Readers raise it for the image asked for; the others are used.
     """
+
+
+def without_password(text: str) -> str:
+    """An address, or words with one, without the name and the password in it.
+
+    >>> without_password("http://bob:secret@127.0.0.1:5000 is gone")
+    'http://…@127.0.0.1:5000 is gone'
+    """
+    return re.sub(r"(?<=://)[^/@\s]*@", "…@", text)

@@ -6,7 +6,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 import signal
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -24,10 +26,11 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from pydantic import ValidationError
 
 from infogan import browsing, index, tracking
 from infogan.datasets.values import Rows
-from infogan.errors import UserError
+from infogan.errors import UserError, without_password
 from infogan.files import atomic
 from infogan.launcher import NODE_RANK, node_rank
 from infogan.options import (
@@ -38,6 +41,7 @@ from infogan.options import (
     Model,
     Options,
     Reporting,
+    TrackingSettings,
     Training,
     check_blocks,
     extensions,
@@ -60,7 +64,8 @@ def _datasets(pipeline: Pipeline) -> list[str]:
 class Guards:
     """Refuse what cannot work before anything is computed; let one run at a time write."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracking_hooks: "Tracking") -> None:
+        self._tracking = tracking_hooks
         self._locks: list[FileLock] = []
         self._environment = ""
         self._config: AbstractConfigLoader | None = None
@@ -79,6 +84,9 @@ class Guards:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
         """Check the parameters as a whole, and take the lock of every dataset."""
+        _refuse_ways_to_run(run_params)
+        if self._config is not None:
+            _refuse_a_folder_of_others(self._environment, self._config)
         given = run_params.get("runtime_params") or {}
         _refuse_unknown_names(catalog.load("parameters"), given, _datasets(pipeline))
         for dataset in _datasets(pipeline):
@@ -92,14 +100,15 @@ class Guards:
                 reporting.check_column_order(blocks["model"])  # type: ignore[arg-type]
             except UserError as error:
                 raise UserError(f"Parameters of {dataset}: {error}") from None
+        if threading.current_thread() is threading.main_thread():  # else Python forbids it
+            # A polite kill ends like Ctrl-C: saved, and on record as killed.
+            signal.signal(signal.SIGTERM, _interrupt)
         self._release()
         if node_rank() > 0:
             _help(pipeline, catalog)
         else:
             for dataset in _datasets(pipeline):
                 self._lock(dataset, catalog.load(f"{dataset}.checkpoints"))
-        # A polite kill ends like Ctrl-C: saved, and on record as killed.
-        signal.signal(signal.SIGTERM, _interrupt)
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> None:
@@ -144,7 +153,7 @@ class Guards:
         self._release()
         told = [name for name in _datasets(pipeline) if f"{name}.report" in outputs]
         for dataset in told:
-            _tell(dataset, catalog)
+            _tell(dataset, catalog, self._tracking.where(dataset))
         if told and self._config is not None:
             base = _written_in_base(self._config)
             page = _write_index(told[0], catalog, base, self._environment)
@@ -174,6 +183,39 @@ class Guards:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _refuse_ways_to_run(run_params: Mapping[str, Any]) -> None:
+    """UserError for runners that mix runs of MLflow up and are deaf to Ctrl-C, and for outputs
+    that would be taken for those of other parameters.
+    """
+    runner = re.search(r"\w+Runner\b", str(run_params.get("runner")))
+    if runner and runner[0] != "SequentialRunner":
+        raise UserError(
+            f"--runner={runner[0]} cannot be used: MLflow's runs and Ctrl-C want one node at a "
+            "time. Leave it out; a training uses all cores by itself."
+        )
+    if run_params.get("only_missing_outputs"):
+        raise UserError(
+            "--only-missing-outputs cannot be used: it does not see by which parameters the "
+            "outputs were made. `dvc repro` makes what is missing or stale, and no more."
+        )
+
+
+def _refuse_a_folder_of_others(environment: str, config: AbstractConfigLoader) -> None:
+    """UserError where an environment would write over the results of conf/base."""
+    if environment in ("base", "local"):
+        return
+    base = OmegaConfigLoader(
+        config.conf_source, env="base", base_env="base", default_run_env="base"
+    )
+    root = base["globals"]["data_root"]
+    if config["globals"]["data_root"] == root:
+        raise UserError(
+            f"conf/{environment} has no data folder of its own, so its results would replace "
+            f"those of conf/base in {root}: give it a file globals.yml with the line "
+            f"`data_root: {root}/{environment}`."
+        )
 
 
 def _refuse_other_images(train: np.ndarray, described: Mapping[str, Any]) -> None:
@@ -269,11 +311,10 @@ def _clear(folder: Path) -> None:
     folder.rmdir()
 
 
-def _tell(dataset: str, catalog: CatalogProtocol) -> None:
+def _tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
     """The last lines of a run: what was found, and where to look."""
     report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
     record = catalog.load(f"{dataset}.record")
-    run_id = record["mlflow_run_id"]
     name = _data_name(dataset, catalog.load(f"{dataset}.card"))
     click.echo(f"\n{name}: what was found")
     extended = extensions(
@@ -286,9 +327,7 @@ def _tell(dataset: str, catalog: CatalogProtocol) -> None:
         click.echo(f"  {sentence}")
     click.echo(f"Report:  {report}")
     click.echo(f"Figures: {report.parent / 'figures'}{os.sep}*.png")
-    own = os.environ.get(URI_VARIABLE)
-    page = f"at {own}" if own else f"`make ui`, then http://127.0.0.1:5000/#/runs/{run_id}"
-    click.echo(f"MLflow:  run {run_id}, {page}" if run_id else "MLflow:  not tracked")
+    click.echo(f"MLflow:  {where}")
 
 
 def _written_in_base(config: AbstractConfigLoader) -> dict[str, Any]:
@@ -403,22 +442,32 @@ class Tracking:
     """
 
     def __init__(self) -> None:
-        self._settings: dict[str, Any] = {}
+        self._settings: TrackingSettings | None = None
         self._project = Path()
+        self._home = Path()  # of the store
         self._environment = ""
+        self._config: AbstractConfigLoader | None = None
         self._catalog: CatalogProtocol | None = None
         self._run_params: dict[str, Any] = {}
         self._trains: set[str] = set()
         self._left: dict[str, set[str]] = {}  # nodes that have not run yet, by dataset
         self._trackers: dict[str, tracking.Tracker] = {}  # by dataset, once opened
+        self._opened: dict[str, tracking.Tracker] = {}  # the same, also when they have ended
         atexit.register(self._end, "KILLED")  # reached with an open run only when interrupted
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Remember where the project is and what is to be tracked."""
-        self._settings = dict(context.config_loader["tracking"])
+        try:
+            self._settings = TrackingSettings.model_validate(context.config_loader["tracking"])
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"tracking.yml: {where}: {first['msg']}.") from None
         self._project = context.project_path
+        self._home = _outside_of_dvc(context.project_path)
         self._environment = context.env or "base"
+        self._config = context.config_loader
 
     @hook_impl
     def before_pipeline_run(
@@ -431,8 +480,8 @@ class Tracking:
         for node in pipeline.nodes:
             self._left.setdefault(_dataset(node), set()).add(node.name)
         self._catalog = catalog
-        self._run_params = run_params
-        self._trackers = {}
+        self._run_params = {**run_params, **self._not_committed(run_params)}
+        self._trackers, self._opened = {}, {}
         tracking.activate(tracking.Tracker())
 
     @hook_impl
@@ -442,13 +491,15 @@ class Tracking:
         """Open the run at its dataset's first tracked node; log the parameters of each."""
         dataset = _dataset(node)
         tracking.activate(self._trackers.get(dataset, tracking.Tracker()))
-        on = self._settings.get("enabled") and os.environ.get(SWITCH, "1") != "0"
-        if not on or node_rank() > 0 or not node.tags & set(self._settings["stages"]):
+        settings = self._settings
+        if settings is None or not settings.enabled or os.environ.get(SWITCH, "1") == "0":
+            return
+        if node_rank() > 0 or not node.tags & set(settings.stages):
             return
         if dataset not in self._trackers:
             if dataset in self._trains and "training" not in node.tags:
                 return
-            self._open(node, catalog, inputs)
+            self._open(node, catalog, inputs, settings)
         params: dict[str, Any] = {}
         for name, value in inputs.items():
             if isinstance(value, Options):
@@ -493,7 +544,43 @@ class Tracking:
         tracking.current().set_tags({"error": f"{type(error).__name__}: {error}"[:500]})
         self._end("FAILED")
 
-    def _open(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
+    def where(self, dataset: str) -> str:
+        """The run of a data set in MLflow, in words."""
+        tracker = self._opened.get(dataset)
+        if tracker is None or tracker.run_id is None:
+            return "not tracked"
+        own = os.environ.get(URI_VARIABLE)
+        page = f"http://127.0.0.1:5000/#/runs/{tracker.run_id}"
+        found = f"at {without_password(own)}" if own else f"`make ui`, then {page}"
+        lost = ", INCOMPLETE: the store failed on the way (see above)" if tracker.lost else ""
+        return f"run {tracker.run_id}, {found}{lost}"
+
+    def _not_committed(self, run_params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of the run as if conf/local had been typed, which git does not know; and
+        where the configuration lies, if elsewhere.
+        """
+        config = self._config
+        if config is None:
+            return {}
+        found: dict[str, Any] = {}
+        source = Path(config.conf_source)
+        if (self._project / source).resolve() != (self._project / "conf").resolve():
+            found["conf_source"] = str(source)
+        local = self._environment in ("base", "local") and run_params.get("env") != "base"
+        if local and any((self._project / source / "local").rglob("parameters*")):
+            found["runtime_params"] = _merged(
+                _differences(config["parameters"], _written_in_base(config)),
+                run_params.get("runtime_params") or {},
+            )
+        return found
+
+    def _open(
+        self,
+        node: Node,
+        catalog: CatalogProtocol,
+        inputs: dict[str, Any],
+        settings: TrackingSettings,
+    ) -> None:
         dataset = _dataset(node)
         resume = None
         sidecar: Path | None = None
@@ -512,15 +599,15 @@ class Tracking:
         uri = os.environ.get(URI_VARIABLE)
         artifacts = None
         if not uri:
-            uri = f"sqlite:///{self._project / 'mlflow.db'}"
-            artifacts = (self._project / "mlartifacts").as_uri()
-        experiment = self._settings["experiment"].format(dataset=dataset)
+            uri = f"sqlite:///{self._home / 'mlflow.db'}"
+            artifacts = (self._home / "mlartifacts").as_uri()
+        experiment = settings.experiment.format(dataset=dataset)
         changed = browsing.own_changes(self._run_params, dataset)
         name = browsing.run_name(dataset, self._environment, training, changed)
         if "study" in node.tags:
             name = f"{dataset} {self._environment} study"
         tracker = tracking.open_run(uri, artifacts, experiment, name, resume)
-        self._trackers[dataset] = tracker
+        self._trackers[dataset] = self._opened[dataset] = tracker
         tracking.activate(tracker)
         if sidecar and tracker.run_id:
             noted = {"run_id": tracker.run_id}
@@ -528,17 +615,21 @@ class Tracking:
         if not tracker.run_id:
             return
         commit, _, dirty = tracking.commit().partition("+")
-        if tracker.run_id == resume and not sidecar:
+        if not sidecar and resume:
             # The commit of a run is that of its training; what is added later may be of another.
             tracker.set_tags({f"git_commit_{stage}": commit for stage in node.tags})
-            return
+            if tracker.resumed:
+                return
+            commit, _, dirty = catalog.load(f"{dataset}.record")["commit"].partition("+")
         card = catalog.load(f"{dataset}.card") if catalog.exists(f"{dataset}.card") else {}
-        self._introduce(dataset, catalog, card, {"git_commit": commit, "git_dirty": bool(dirty)})
+        elsewhere = "conf_source" in self._run_params
+        code = {"git_commit": commit, "git_dirty": bool(dirty) or elsewhere}
+        self._introduce(dataset, catalog, card, code)
         _logger.info(
             "%s: MLflow run %s (%s)",
             _data_name(dataset, card),
             tracker.run_id,
-            "resumed" if tracker.run_id == resume else "new",
+            "resumed" if tracker.resumed else "new",
         )
 
     def _introduce(
@@ -582,7 +673,7 @@ class Tracking:
     def _log_model(self, dataset: str, metrics: dict[str, float]) -> None:
         """The model that was evaluated, to the run that trained it."""
         tracker, catalog = tracking.current(), self._catalog
-        if not tracker.run_id or catalog is None:
+        if not tracker.run_id or catalog is None or self._settings is None:
             return
         if catalog.load(f"{dataset}.record")["mlflow_run_id"] != tracker.run_id:
             return
@@ -590,7 +681,7 @@ class Tracking:
         own = {name: value for name, value in metrics.items() if not name.startswith("mean.")}
         tracker.log_model(
             Candidate(
-                name=self._settings["model"].format(dataset=dataset),
+                name=self._settings.model.format(dataset=dataset),
                 dataset=_data_name(dataset, card),
                 weights=catalog.get(f"{dataset}.model").path,  # type: ignore[union-attr]
                 categories={
@@ -599,7 +690,7 @@ class Tracking:
                 },
                 metrics=metrics,
                 test_sha256=card["splits"]["test"]["sha256"],
-                competes=self._settings["best"] and "partial" not in card,
+                competes=self._settings.best and "partial" not in card,
                 words=f"{tracker.tags().get('mlflow.runName')}: {browsing.sentence(own)}",
             )
         )
@@ -611,6 +702,38 @@ class Tracking:
             tracker.end(status if tracker is tracking.current() else others)
         self._trackers = {}
         tracking.activate(tracking.Tracker())
+
+
+def _outside_of_dvc(project: Path) -> Path:
+    """The project that an experiment of DVC runs in a copy of, which DVC removes at its end."""
+    for folder in project.parents:
+        if (folder / ".dvc" / "tmp" / "exps") in project.parents:
+            return folder
+    return project
+
+
+def _differences(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """What is otherwise in the first one, with the keys that lead to it."""
+    found: dict[str, Any] = {}
+    for key, value in ours.items():
+        other = others.get(key)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            inner = _differences(value, other)
+            if inner:
+                found[key] = inner
+        elif key not in others or value != other:
+            found[key] = value
+    return found
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the second one where they disagree."""
+    merged = dict(first)
+    for key, value in second.items():
+        inner = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        merged[key] = _merged(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def _log_seeds(tracker: tracking.Tracker, table: Rows) -> None:

@@ -717,6 +717,25 @@ class Evaluation(Block):
         return limits
 
 
+class TrackingSettings(Options):
+    """What of a run goes to MLflow, and by which names: conf/*/tracking.yml."""
+
+    enabled: bool
+    experiment: str  # {dataset} stands for the name of the data set
+    stages: tuple[Literal["ingestion", "training", "evaluation", "reporting", "study"], ...]
+    model: str  # its name in the registry
+    best: bool  # whether a model from here may become the best: see `infogan.registry`
+
+    @field_validator("experiment", "model")
+    @classmethod
+    def _names(cls, name: str) -> str:
+        try:
+            name.format(dataset="")
+        except (KeyError, IndexError, ValueError):
+            raise ValueError(f"{name!r} may name {{dataset}} and nothing else in braces") from None
+        return name
+
+
 class Recipe(Options):
     """What a recipe changes in the parameters of model and training: keys and their values."""
 

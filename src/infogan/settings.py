@@ -2,7 +2,8 @@
 
 from infogan.hooks import Guards, Tracking
 
-HOOKS = (Guards(), Tracking())
+_TRACKING = Tracking()
+HOOKS = (Guards(_TRACKING), _TRACKING)
 
 # Distribution names, letter for letter. None of them is needed; each would slow every command.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz", "kedro_mlflow")

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import subprocess
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from infogan.errors import without_password
 from infogan.files import atomic
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ FLUSH_POINTS = 500  # metrics a batch: beyond some hundred, larger batches are n
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _DIGEST = 12  # characters of a sha256 in the name of a data set; MLflow has room for 36
 _FLUSH_SECONDS = 10.0  # at most this old are curves that somebody watches
+_STANDS_FOR = "stands_for"  # tag of a run that was opened because the store lacks another
 
 # MLflow's pages make a group of charts of all metrics that agree up to the last slash, and sort
 # groups and charts by their names.
@@ -69,6 +72,8 @@ class Tracker:
     """Does nothing; also what remains when tracking is switched off."""
 
     run_id: str | None = None
+    resumed = False  # whether the store had the run already
+    lost = False  # whether the store has failed since the run was opened
     address: tuple[str, str, bool] | None = None  # for another process of the same run
 
     def child(
@@ -134,12 +139,11 @@ class MlflowTracker(Tracker):
     ) -> None:
         self.run_id = run_id
         self.address = (uri, run_id, resumed)
+        self.resumed = resumed
         self._client = client
         self._uri = uri
-        self._alive = True
         self._points: list[Metric] = []
         self._flushed = time.monotonic()
-        self._resumed = resumed
         self._last_steps: dict[str, int] = {}
         self._images: list[str] | None = None
         self._params: dict[str, str] = (
@@ -148,12 +152,12 @@ class MlflowTracker(Tracker):
 
     def _attempt(self, call: Callable[[], Any]) -> Any:
         """Do it; the first failure is told and ends the tracking, not the run."""
-        if not self._alive:
+        if self.lost:
             return None
         try:
             return call()
         except Exception as error:  # whatever a server, proxy or full disk comes up with
-            self._alive = False
+            self.lost = True
             _lament(self._uri, error)
             return None
 
@@ -190,7 +194,7 @@ class MlflowTracker(Tracker):
     def _last_step(self, key: str) -> int:
         """Up to which step the store has a number."""
         if key not in self._last_steps:
-            points = self._client.get_metric_history(self.run_id, key) if self._resumed else []
+            points = self._client.get_metric_history(self.run_id, key) if self.resumed else []
             self._last_steps[key] = max((point.step for point in points), default=-1)
         return self._last_steps[key]
 
@@ -223,7 +227,7 @@ class MlflowTracker(Tracker):
 
     def _has_image(self, key: str, step: int) -> bool:
         """Whether a killed run has already sent it; the smaller one of two files is the last."""
-        if not self._resumed:
+        if not self.resumed:
             return False
         if self._images is None:
             found = self._client.list_artifacts(self.run_id, "images")
@@ -273,7 +277,7 @@ class MlflowTracker(Tracker):
         self._attempt(lambda: log(self.run_id, str(path), folder))
 
     def log_model(self, candidate: "Candidate") -> None:
-        if not self._alive:
+        if self.lost:
             return
         from infogan.registry import publish
 
@@ -281,12 +285,11 @@ class MlflowTracker(Tracker):
             version = publish(self._client, self.run_id, candidate)
             _logger.info("The model is models:/%s/%s in MLflow", candidate.name, version)
         except Exception as error:  # a server without a registry, a full disk, ...
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
             _logger.error(
                 "The model could not be logged to MLflow at %s (%s). The run goes on; the model "
                 "is in %s.",
-                self._uri,
-                first_line[:300],
+                without_password(self._uri),
+                _reason(error),
                 candidate.weights,
             )
 
@@ -320,7 +323,7 @@ class MlflowTracker(Tracker):
 def open_run(
     uri: str, artifacts: str | None, experiment: str, name: str, resume: str | None
 ) -> Tracker:
-    """A new run, or the run ``resume`` if the store still has it.
+    """A new run, or the run ``resume`` if the store has it, or one that already stands for it.
 
     ``artifacts`` is where a new experiment keeps its files, None to leave it to the server.
     Gives the tracker that does nothing if the store cannot be reached.
@@ -347,7 +350,10 @@ def open_run(
             if found
             else client.create_experiment(experiment, artifacts, tags=_EXPERIMENT_TAGS)
         )
-        run = client.create_run(experiment_id, run_name=name)
+        if resume and (known := _substitute(client, experiment_id, resume)):
+            return MlflowTracker(client, known, uri, resumed=True)
+        tags = {_STANDS_FOR: resume} if resume else {}
+        run = client.create_run(experiment_id, run_name=name, tags=tags)
         return MlflowTracker(client, run.info.run_id, uri)
     except Exception as error:  # never at the price of a training
         _lament(uri, error)
@@ -413,13 +419,26 @@ def _reopen(client: "MlflowClient", run_id: str) -> bool:
     return True
 
 
-def _lament(uri: str, error: Exception) -> None:
+def _substitute(client: "MlflowClient", experiment_id: str, run_id: str) -> str | None:
+    """The run that was opened when this one was missed before."""
+    there = f"tags.{_STANDS_FOR} = '{run_id}'"
+    for run in client.search_runs([experiment_id], there, max_results=1):
+        if _reopen(client, run.info.run_id):
+            return str(run.info.run_id)
+    return None
+
+
+def _reason(error: Exception) -> str:
     first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return textwrap.shorten(without_password(first_line), 300, placeholder=" …")
+
+
+def _lament(uri: str, error: Exception) -> None:
     _logger.error(
-        "MLflow at %s does not answer (%s). The run goes on WITHOUT TRACKING; its numbers are in "
+        "MLflow at %s cannot be used (%s). The run goes on WITHOUT TRACKING; its numbers are in "
         "data/, nothing is lost.",
-        uri,
-        first_line[:300],
+        without_password(uri),
+        _reason(error),
     )
 
 

@@ -212,7 +212,7 @@ def test_faces_run_from_a_model_that_a_person_brings(project: Project) -> None:
         assert 0 <= metrics[f"correlation.{factor}"] <= 1
         each = [metrics[f"correlation.c{i}.{factor}"] for i in range(1, 6)]
         assert metrics[f"correlation.{factor}"] == max(each)
-    assert {"mig", "dci_disentanglement", "sap", "factor_vae", "beta_vae"} <= metrics.keys()
+    assert "mig" not in metrics  # of 100 images
     assert "error_one_to_one" not in metrics
     report = project.data("08_reporting/faces/report.html").read_text()
     assert "<h1>InfoGAN on faces (Basel Face Model)</h1>" in report  # never another's name
