@@ -1,6 +1,7 @@
 """The rules of the house, checked: who imports whom, what a command loads, how nodes look."""
 
 import ast
+import functools
 import subprocess
 import sys
 import typing
@@ -239,8 +240,11 @@ def test_the_registry_and_the_settings_load_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+registered = functools.cache(register_pipelines)
+
+
 def nodes() -> dict[str, typing.Any]:
-    return {node.name: node for pipe in register_pipelines().values() for node in pipe.nodes}
+    return {node.name: node for pipe in registered().values() for node in pipe.nodes}
 
 
 @pytest.mark.parametrize("name", sorted(nodes()))
@@ -254,7 +258,7 @@ def test_a_nodes_annotations_resolve_so_that_kedro_validates_its_parameters(name
 
 
 def test_every_dataset_has_the_same_stages_and_a_whole() -> None:
-    pipelines = register_pipelines()
+    pipelines = registered()
     for dataset in DATASETS:
         stages = [
             pipelines[f"{dataset}.{stage}"]
@@ -265,7 +269,7 @@ def test_every_dataset_has_the_same_stages_and_a_whole() -> None:
 
 
 def test_all_datasets_have_the_same_nodes() -> None:
-    pipelines = register_pipelines()
+    pipelines = registered()
     names = {
         frozenset(node.name.removeprefix(f"{dataset}.") for node in pipelines[dataset].nodes)
         for dataset in DATASETS
@@ -273,10 +277,10 @@ def test_all_datasets_have_the_same_nodes() -> None:
     assert len(names) == 1
 
 
-def test_no_node_outside_evaluation_sees_a_label() -> None:
+def test_no_training_sees_a_label() -> None:
     """Neither directly nor through what it is fed with; nor a known factor."""
     for dataset in DATASETS:
-        pipelines = register_pipelines()
+        pipelines = registered()
         training = pipelines[f"{dataset}.training"]
         ancestors = pipelines[dataset].to_outputs(f"{dataset}.model", f"{dataset}.baseline")
         for name in ("labels", "factors"):

@@ -122,7 +122,7 @@ def generate(uri: str, written: str, seed: int, count: int, out: Path) -> None:
     content = _png(in_order, columns)
     with atomic(out) as temporary:
         temporary.write_bytes(content)
-    click.echo(f"{out}: {len(in_order)} images, {columns} a row")
+    click.echo(f"{out}: {len(in_order)} image{'s' * (len(in_order) != 1)}, {columns} a row")
 
 
 def _sweeps(written: str) -> list[tuple[str, list[float]]]:

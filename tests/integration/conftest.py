@@ -14,7 +14,6 @@ import pytest
 import yaml
 from browser import SCREENSHOTS, Tab, chromium, open_tab
 from kedro_project import ROOT, Project
-from mlflow import MlflowClient
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -46,16 +45,8 @@ def project(make_project: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, which take seconds to make."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture(scope="session")
 def make_ingested(
-    make_project: Callable[..., Project], empty_store: Path
+    make_project: Callable[..., Project], empty_mlflow: Path
 ) -> Callable[..., Project]:
     """Projects that have their digits, and a store; both are made once and then copied."""
     first = make_project(tracked=False)
@@ -66,7 +57,7 @@ def make_ingested(
         project = make_project(tracked=tracked)
         shutil.copytree(first.data(), project.data())
         if tracked:
-            shutil.copy(empty_store, project.folder)
+            shutil.copy(empty_mlflow, project.folder)
         return project
 
     return make

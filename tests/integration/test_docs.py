@@ -96,7 +96,7 @@ def test_the_site_builds_without_a_warning_and_shows_itself_without_the_internet
         assert not re.search(r"(url\(|@import)\W*(\w+:)?//", style.read_text()), style
 
 
-def test_the_readme_lists_the_environments_and_stages_that_exist() -> None:
+def test_the_readme_lists_the_environments_that_exist() -> None:
     readme = (ROOT / "README.md").read_text()
     environments = {path.parent.name for path in ROOT.glob("conf/*/globals.yml")}
     for environment in environments - {"base"}:
