@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 from browser import SCREENSHOTS, Tab, chromium, open_tab
-from kedro_project import ROOT, Project
+from filelock import FileLock
+from kedro_project import LONG, ROOT, Project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,17 +46,48 @@ def project(make_project: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture(scope="session")
+def once(
+    make_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Data that a command leaves: one of the processes that test makes them, all copy them."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def made(name: str, *command: str, of: Path | None = None) -> Path:
+        with FileLock(root / f".{name}.lock"):
+            if not (root / name).exists():
+                project = make_project(tracked=False)
+                if of:
+                    shutil.copytree(of, project.data())
+                done = project.run(*command)
+                assert done.returncode == 0, done.stderr
+                shutil.move(project.data(), root / name)
+        return root / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def digits(once: Callable[..., Path]) -> Path:
+    """The data folder of ingested digits, not to be changed."""
+    return once("ingested", "--pipelines=digits.ingestion")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(once: Callable[..., Path], digits: Path) -> Path:
+    """The data folder after a training that nothing disturbed, not to be changed."""
+    return once("uninterrupted", "--pipelines=digits.training", LONG, of=digits)
+
+
+@pytest.fixture(scope="session")
 def make_ingested(
-    make_project: Callable[..., Project], empty_mlflow: Path
+    make_project: Callable[..., Project], digits: Path, empty_mlflow: Path
 ) -> Callable[..., Project]:
     """Projects that have their digits, and a store; both are made once and then copied."""
-    first = make_project(tracked=False)
-    done = first.run("--pipelines=digits.ingestion")
-    assert done.returncode == 0, done.stderr
 
     def make(*, tracked: bool) -> Project:
         project = make_project(tracked=tracked)
-        shutil.copytree(first.data(), project.data())
+        shutil.copytree(digits, project.data())
         if tracked:
             shutil.copy(empty_mlflow, project.folder)
         return project
@@ -69,11 +101,10 @@ def ingested(make_ingested: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture(scope="session")
-def prepared(make_project: Callable[..., Project]) -> Project:
+def prepared(make_project: Callable[..., Project], once: Callable[..., Path]) -> Project:
     """A project whose digits are ingested and trained, to copy from and not to change."""
     project = make_project(tracked=False)
-    done = project.run("--pipelines=digits")
-    assert done.returncode == 0, done.stderr
+    shutil.copytree(once("prepared", "--pipelines=digits"), project.data())
     return project
 
 

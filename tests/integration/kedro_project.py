@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+# A training that lasts long enough to be interrupted.
+LONG = "--params=digits.training.iterations=300,digits.training.checkpoint_every=20"
 
 
 @dataclass

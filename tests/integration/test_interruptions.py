@@ -10,23 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kedro_project import Project
+from kedro_project import LONG, Project
 from mlflow import MlflowClient
 
-LONG = "--params=digits.training.iterations=300,digits.training.checkpoint_every=20"
 RESULTS = [
     "06_models/digits/infogan.safetensors",
     "06_models/digits/baseline.safetensors",
     "08_reporting/digits/history.csv",
 ]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(make_ingested: Callable[..., Project]) -> Project:
-    project = make_ingested(tracked=False)
-    done = project.run("--pipelines=digits.training", LONG)
-    assert done.returncode == 0, done.stderr
-    return project
 
 
 def saved(project: Project) -> bool:
@@ -48,7 +39,7 @@ def interrupt(project: Project, number: signal.Signals) -> subprocess.CompletedP
 )
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     make_ingested: Callable[..., Project],
-    uninterrupted: Project,
+    uninterrupted: Path,
     number: signal.Signals,
     status: str,
 ) -> None:
@@ -68,7 +59,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     assert resumed.returncode == 0, resumed.stderr
     assert re.search(r"infogan: from iteration [1-9]\d* to 300", resumed.stderr)
     for name in RESULTS:
-        assert project.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
+        assert project.data(name).read_bytes() == uninterrupted.joinpath(name).read_bytes(), name
     (run,) = store.search_runs(experiments)
     assert run.info.status == "FINISHED"
     steps = [p.step for p in store.get_metric_history(run.info.run_id, "curves/loss_d")]
@@ -76,13 +67,13 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint(
-    ingested: Project, uninterrupted: Project
+    ingested: Project, uninterrupted: Path
 ) -> None:
     killed = interrupt(ingested, signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     assert ingested.run("--pipelines=digits.training", LONG).returncode == 0
     for name in RESULTS:
-        assert ingested.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
+        assert ingested.data(name).read_bytes() == uninterrupted.joinpath(name).read_bytes(), name
 
 
 @pytest.fixture(scope="module")
@@ -128,16 +119,16 @@ def test_a_checkpoint_of_another_training_is_left_alone_and_waits(project: Proje
     assert found == dict.fromkeys(runs, "FINISHED")
 
 
-def test_a_training_can_be_told_to_begin_anew(project: Project, uninterrupted: Project) -> None:
+def test_a_training_can_be_told_to_begin_anew(project: Project, uninterrupted: Path) -> None:
     done = project.run("--pipelines=digits.training", f"{LONG},digits.training.resume=never")
     assert done.returncode == 0, done.stderr
     assert "infogan: from iteration 0 to 300" in done.stderr
     history = "08_reporting/digits/history.csv"
-    assert project.data(history).read_bytes() == uninterrupted.data(history).read_bytes()
+    assert project.data(history).read_bytes() == uninterrupted.joinpath(history).read_bytes()
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused_and_neither_is_harmed(
-    ingested: Project, uninterrupted: Project
+    ingested: Project, uninterrupted: Path
 ) -> None:
     first = ingested.start("--pipelines=digits.training", LONG)
     ingested.wait_for(first, lambda: saved(ingested))
@@ -147,7 +138,7 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_and_neither_is_harmed(
     _, err = first.communicate(timeout=300)
     assert first.returncode == 0, err
     for name in RESULTS:
-        assert ingested.data(name).read_bytes() == uninterrupted.data(name).read_bytes(), name
+        assert ingested.data(name).read_bytes() == uninterrupted.joinpath(name).read_bytes(), name
 
 
 def test_an_interruption_while_mlflow_makes_its_tables_spoils_no_later_run(

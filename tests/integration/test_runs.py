@@ -238,5 +238,6 @@ def test_mnist_runs_from_its_true_file_format(tiny_mnist: Project) -> None:
         assert tiny_mnist.data(name.format(d="mnist")).stat().st_size > 0
 
 
-def test_a_variant_writes_only_below_its_own_data_root(prepared: Project) -> None:
-    assert {path.name for path in (prepared.folder / "data").iterdir()} == {"smoke"}
+def test_a_variant_writes_only_below_its_own_data_root(tracked: tuple[Project, str]) -> None:
+    project, _ = tracked
+    assert {path.name for path in (project.folder / "data").iterdir()} == {"smoke"}

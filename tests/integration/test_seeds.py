@@ -34,11 +34,11 @@ def runs(project: Project) -> tuple[MlflowClient, list[Run]]:
     return client, list(client.search_runs(experiments, order_by=["attributes.start_time"]))
 
 
-def test_each_seed_gives_what_it_gives_alone(
-    seeded: Project, make_project: Callable[..., Project]
-) -> None:
-    alone = make_project(tracked=False)
-    done = alone.run("--pipelines=digits", "--params=digits.training.seeds=[1]")
+def test_each_seed_gives_what_it_gives_alone(seeded: Project, ingested: Project) -> None:
+    alone = ingested
+    done = alone.run(
+        "--pipelines=digits.training,digits.evaluation", "--params=digits.training.seeds=[1]"
+    )
     assert done.returncode == 0, done.stderr
     expected = WeightsDataset(str(alone.data("06_models/digits/infogan.safetensors"))).load()
     found = WeightsDataset(str(seeded.data("06_models/digits/seeds/1.safetensors"))).load()
