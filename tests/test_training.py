@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -506,6 +507,15 @@ def test_reading_from_disk_maps_nothing(mapped: np.ndarray, images: np.ndarray) 
     guarded = mapped.view(Guarded)
     order = next(batches(torch.from_numpy(images), 8, 0, 0, CPU))
     assert torch.equal(next(batches(guarded, 8, 0, 0, CPU)), order)
+
+
+def test_a_file_of_images_that_was_cut_short_is_no_image(
+    mapped: np.ndarray, images: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "images.npy"
+    os.truncate(path, path.stat().st_size - images[0].nbytes // 2)
+    with pytest.raises(OSError, match=r"cut short: .*images\.npy"):
+        next(batches(mapped, len(images), 0, 0, CPU))
 
 
 def test_a_named_device_is_chosen() -> None:

@@ -17,7 +17,8 @@ _FLAT = 0.01  # of the pixel range
 
 ADVICE = {
     "d_wins": "G learns little. Lower training.lr_d or raise training.lr_g, and check that the "
-    "images fill model.pixel_range.",
+    "images fill model.pixel_range. With several codes, lower training.lambda_categorical and "
+    "training.lambda_continuous.",
     "no_information": "G ignores the code. Raise training.lambda_categorical or training.lr_g, "
     "or train longer.",
     "unused_category": "The categories do not divide the data evenly. Train longer, try another "

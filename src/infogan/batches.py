@@ -1,5 +1,6 @@
 """Minibatches of images: in memory, on the device, or read from the disk one batch ahead."""
 
+import errno
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,5 +103,6 @@ def _read(images: np.ndarray, order: Tensor, device: torch.device) -> Tensor:
         with open(images.filename, "rb", buffering=0) as file:
             for row, number in zip(batch.numpy(), order.tolist(), strict=True):
                 file.seek(images.offset + number * size)
-                file.readinto(row.data)
+                if file.readinto(row.data) != size:  # else the rest would be whatever lay there
+                    raise OSError(errno.EIO, "A file of images was cut short", images.filename)
     return batch.pin_memory() if device.type == "cuda" else batch

@@ -2,7 +2,7 @@
 
 Q never sees a real image in the paper's objective, so nothing says that its categories follow the
 kinds of images that there are. This term does, without labels. Relatives: IMSAT (Hu et al. 2017),
-whose objective it is with affine deformations; Elastic-InfoGAN (Ojha et al. 2020).
+which asks for certainty, too; Elastic-InfoGAN (Ojha et al. 2020).
 """
 
 import torch

@@ -718,7 +718,7 @@ class Evaluation(Block):
 
 
 class TrackingSettings(Options):
-    """What of a run goes to MLflow, and by which names: conf/*/tracking.yml."""
+    """What of a run goes to MLflow, and by which names: ``tracking.yml`` of an environment."""
 
     enabled: bool
     experiment: str  # {dataset} stands for the name of the data set

@@ -220,6 +220,7 @@ def _append(file: BinaryIO, rows: np.ndarray, path: Path) -> None:
     try:
         file.write(rows.data)
         file.flush()
+        os.fsync(file.fileno())  # before it is noted as done
     except OSError as error:  # a full disk, which does not say of which file it speaks
         raise OSError(error.errno, error.strerror, str(path)) from error
 
