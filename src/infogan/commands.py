@@ -61,12 +61,13 @@ def cli() -> None:
 def run(arguments: tuple[str, ...]) -> None:
     """Run the project of the current folder: the same as `kedro run`."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # by Kedro, where no project says so
-    from kedro.framework.cli.cli import KedroCLI
     from kedro.utils import find_kedro_project
 
     project = find_kedro_project(Path.cwd())
     if project is None:
         raise UserError(f"{Path.cwd()} is in no Kedro project: change to the project's folder.")
+    from kedro.framework.cli.cli import KedroCLI  # which tells at once how it logs
+
     KedroCLI(project).main(["run", *arguments])
 
 
