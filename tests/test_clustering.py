@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan.clustering import cluster, frozen, likeness, untaught
+from infogan.clustering import _some, cluster, frozen, likeness, untaught
 from infogan.evaluation import contingency, error_rate, match_one_to_one
 from infogan.networks import Discriminator, build, to_pixels
 from infogan.options import Clustering, Model, Training
@@ -153,6 +153,51 @@ def test_its_first_categories_are_those_of_k_means(
     assert torch.equal(torch.cdist(hidden, centres).argmin(dim=1), categories)
 
 
+def test_k_means_sees_images_from_all_over_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infogan.clustering._CLUSTERED", 10)
+    for images in (np.arange(95, dtype=np.uint8), torch.arange(95)):
+        assert _some(images).tolist() == list(range(0, 95, 10))
+
+
+def test_images_and_their_copies_have_batch_norm_statistics_of_their_own(
+    model: Model, make_clustering: Callable[..., Training]
+) -> None:
+    """As real and generated images have them in the game; k-means, in eval mode, moves none."""
+    images, _ = kinds(60)
+    teacher = taught(model, make_clustering(iterations=3, refinements=2), images)
+    assert teacher.trunk.get_buffer("3.num_batches_tracked").item() == 2 * (3 + 2)
+
+
+def test_at_a_centre_its_own_logit_is_five_larger_than_the_others_on_average(
+    model: Model, make_clustering: Callable[..., Training]
+) -> None:
+    images, _ = kinds(90)
+    teacher = taught(model, make_clustering(iterations=5, refinements=0), images)
+    pixels = to_pixels(torch.from_numpy(images), (0.0, 1.0))
+    hidden = teacher.q_head[:-1](teacher.trunk(pixels))
+    categories = teacher(pixels)[1][:, :3].argmax(dim=1)
+    centres = torch.stack([hidden[categories == kind].mean(dim=0) for kind in range(3)])
+    logits = teacher.q_head[-1](centres)[:, :3]
+    gaps = logits.diagonal()[:, None] - logits
+    assert gaps.sum().item() / 6 == pytest.approx(5, rel=1e-3)
+
+
+def test_a_teacher_comes_to_rest_while_it_is_refined(
+    model: Model, make_clustering: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def noted(optimizer: torch.optim.Adam, *others: Any) -> Any:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *others)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    images, _ = kinds(60)
+    taught(model, make_clustering(iterations=2, refinements=4, lr=1e-3), images)
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 7.5e-4, 5e-4, 2.5e-4])
+
+
 # --- The game ------------------------------------------------------------------------------------
 
 
@@ -185,6 +230,19 @@ def test_the_loss_has_the_teachers_categories_of_real_images(
     expected = d_q_step(start(model, plain, (1, 8, 8), CPU), infogan(model, plain), real)
     torch.testing.assert_close(numbers[0], expected[0] + 0.7 * numbers[-1])
     torch.testing.assert_close(numbers[1:-1], expected[1:])
+
+
+def test_the_teacher_sees_real_images_without_noise(
+    model: Model, make_training: Callable[..., Training], real: Tensor
+) -> None:
+    training = make_training(clustering=CLUSTERING, instance_noise=0.5)
+    state = with_teacher(model, training)
+    assert state.teacher is not None
+    seen: list[Tensor] = []
+    state.teacher.trunk.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    d_q_step(state, infogan(model, training), real)
+    (given,) = seen
+    assert torch.equal(given, real)
 
 
 def test_neither_d_nor_g_nor_the_teacher_learns_from_it(

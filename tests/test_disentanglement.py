@@ -377,6 +377,14 @@ def test_informativeness_is_measured_on_images_the_forest_has_not_seen() -> None
     assert dci_halves(codes, classes)["informativeness"] == pytest.approx(1 / BINS, abs=0.03)
 
 
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_factor_that_is_constant_in_one_half_is_left_out(half: int) -> None:
+    codes, factors = uniform(3, 1, 400), uniform(2, 0, 400)
+    more = np.column_stack([codes[:, 2], factors])
+    more[200 * half : 200 * (half + 1), 0] = 0.3
+    assert dci_halves(codes, more) == dci_halves(codes, factors)
+
+
 def test_dci_fits_on_a_bounded_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     factors = uniform(2, 0)
     assert dci_halves(factors, factors)["informativeness"] > 0.99
@@ -676,6 +684,13 @@ def test_a_random_code_knows_nothing_of_a_circle() -> None:
     assert found["mig"] < 0.01
     assert found["sap"] < 0.03
     assert found["dci_informativeness"] < 0.02
+
+
+def test_an_angle_within_an_arc_is_told_no_better_than_its_mean() -> None:
+    angles = 22.5 * (uniform(1, 0) + 1)  # from 0 to 45 degrees: cosine and sine are not alike
+    codes, half = uniform(1, 1), COUNT // 2
+    found = dci(codes[:half], angles[:half], codes[half:], angles[half:], 0, circular=[0])
+    assert found["informativeness"] < 0.02
 
 
 def test_cosine_and_sine_tell_an_angle_together() -> None:

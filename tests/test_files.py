@@ -30,6 +30,23 @@ def test_the_old_file_stays_until_the_block_ends(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
+def test_the_content_is_on_disk_before_the_name_and_the_name_before_the_block_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fsync = tmp_path / "a.txt", os.fsync
+    synced: list[tuple[str, bool]] = []
+
+    def noted(handle: int) -> None:
+        what = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "content"
+        synced.append((what, path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+    assert synced == [("content", False), ("folder", True)]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_exception_leaves_the_old_file_and_no_litter(
     tmp_path: Path, error: type[BaseException]

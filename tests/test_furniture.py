@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -54,6 +55,14 @@ def test_the_factors_are_what_is_seen() -> None:
         assert height == pytest.approx(chair.factors()["height"], rel=1e-5)
 
 
+def test_a_back_leans_backwards_by_its_lean_a_unit_of_height() -> None:
+    for chair in CHAIRS[:20]:
+        _, height, depth = chair.triangles().reshape(-1, 3).T
+        top = depth[height > height.max() - 1e-5].min()
+        feet = depth[height < height.min() + 1e-5].min()
+        assert feet - top == pytest.approx(chair.lean * chair.back_height, abs=1e-5)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two chairs, in a process of its own: graphics and torch do not go together."""
@@ -86,3 +95,23 @@ def test_views_of_a_chair_are_grey_on_white_and_differ(written: Path) -> None:
     assert images.shape == (62, 32, 32)
     assert (images[:, [0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
     assert len(np.unique(images.reshape(62, -1), axis=0)) == 62
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_views_are_from_above_and_turn_the_back_to_the_left_first(
+    written: Path, number: int
+) -> None:
+    """From an elevation e, a corner (x, y, z) is seen at the height cos e y - sin e z."""
+    name = hashlib.sha256(f"procedural chair 5 {number}".encode()).hexdigest()[:32]
+    paths = sorted((written / name / "renders").iterdir())
+    pictures = [np.array(Image.open(path)) < 250 for path in paths]
+    _, y, z = draw_chair(5, number).triangles().reshape(-1, 3).T
+    for view, elevation in ((0, 20), (31, 30)):  # from the front
+        e = np.radians(elevation)
+        rows = np.flatnonzero(pictures[view].any(axis=1))
+        heights = (np.cos(e) * y - np.sin(e) * z) / 1.05 * 16
+        assert 16 - rows.min() == pytest.approx(heights.max(), abs=1.1)
+        assert 15 - rows.max() == pytest.approx(heights.min(), abs=1.1)
+    for view, side in ((8, -1), (23, 1)):  # from azimuths of 93 and 267 degrees
+        rows, columns = np.nonzero(pictures[view])
+        assert side * (columns[rows < rows.min() + 3].mean() - 15.5) > 2

@@ -1,9 +1,11 @@
 """What becomes of the tracked runs of several datasets in one command, and their common page."""
 
+import json
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +22,15 @@ from kedro.runner import ThreadRunner
 from infogan import tracking
 from infogan.datasets.values import Weights
 from infogan.errors import UserError
-from infogan.hooks import Guards, Tracking, _refuse_unknown_names, _write_index
+from infogan.hooks import (
+    Guards,
+    Tracking,
+    _interrupted_run,
+    _refuse_unknown_names,
+    _write_index,
+)
 from infogan.options import BLOCKS as BLOCK_TYPES
-from infogan.options import Reporting
+from infogan.options import Reporting, Training
 from infogan.report import page as report_page
 from infogan.settings import CONFIG_LOADER_ARGS
 from infogan.tracking import NOTE
@@ -202,6 +210,25 @@ def test_a_run_tells_how_it_is_made_before_it_has_a_result(runs: Runs) -> None:
 def test_a_mistake_in_what_is_tracked_is_a_sentence(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=re.escape(told)):
         Tracking().after_context_created(context(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [((9, 300), "300"), ((30, 300), "300"), ((100, 300), "100"), ((9, 40), None)],
+)
+def test_a_training_goes_on_in_the_shortest_run_that_reached_its_checkpoint(
+    tmp_path: Path,
+    make_training: Callable[..., Training],
+    lengths: tuple[int, ...],
+    expected: str | None,
+) -> None:
+    sidecar = tmp_path / "mlflow_run.json"
+    noted = [{"seeds": [0], "iterations": length, "run_id": str(length)} for length in lengths]
+    sidecar.write_text(json.dumps({"runs": noted}))
+    for seed, iteration in product((0, 1), (20, 50, 400)):  # the last of a longer training
+        (tmp_path / f"infogan.{seed}.{iteration:09}.pt").touch()
+    assert _interrupted_run(sidecar, make_training(iterations=300)) == expected
+    assert _interrupted_run(sidecar, make_training(iterations=300, seeds=[1])) is None
 
 
 def test_the_last_line_says_where_the_run_is_and_whether_it_is_whole(

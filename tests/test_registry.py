@@ -156,6 +156,7 @@ def test_files_are_read_from_paths_and_from_base64(
         (np.zeros((2, 2)), {"task": "generate"}, "a row of codes"),
         (pd.DataFrame({"c1": []}), {"task": "generate"}, "an empty row will do"),
         ([{}], {"task": "generate", "count": 1001}, "1,001 images are asked for"),
+        ([{}] * 3, {"task": "generate", "count": 400}, "1,200 images are asked for"),
         ([{}], {"task": "generate", "count": 0}, "at least one"),
         ([{}], {"task": "dance"}, "task is 'dance', but must be encode or generate"),
     ],
@@ -266,6 +267,10 @@ def test_a_run_has_one_version_and_the_best_is_the_best_of_comparable_ones(
     assert best() == "4"
     publish(client, run(), with_error(0.1))
     assert best() == "5"
+    # 5. Of equals the newest is the best.
+    publish(client, run(), with_error(0.1))
+    publish(client, second, with_error(0.1))
+    assert best() == "6"
     # The run shows its model, and the model its files.
     outputs = client.get_run(second).outputs.model_outputs
     assert len(outputs) == 1

@@ -33,6 +33,12 @@ for azimuth, elevation in ((0, 0), (-40, 0), (40, 0), (0, 40), (0, -40)):
     turned = flag @ rotation(azimuth, elevation).T
     name = f"flag_{azimuth}_{elevation}"
     found[name] = flags.render(turned.astype(np.float32), (0, 1, 0))
+
+# A square that faces the viewer.
+square = np.array([[-0.5, -0.5, 0], [0.5, -0.5, 0], [0.5, 0.5, 0], [-0.5, 0.5, 0]], np.float32)
+squares = Renderer(np.array([[0, 1, 2], [0, 2, 3]]), 32)
+for name, light in (("lit", (0, 0, 1)), ("unlit", (0, 0, -1)), ("aslant", (3**0.5, 0, 1))):
+    found[f"square_{name}"] = squares.render(square, light)
 np.savez(sys.argv[1], **found)
 """
 
@@ -68,6 +74,15 @@ def test_the_lit_side_is_the_bright_one(pictures: dict[str, np.ndarray]) -> None
     for name, axis in (("right", horizontal), ("left", -horizontal), ("top", vertical)):
         picture = pictures[name].astype(float)
         assert np.corrcoef(picture[inside], axis[inside])[0, 1] > 0.8, name
+
+
+@pytest.mark.parametrize(("name", "share"), [("lit", 1.0), ("aslant", 0.5), ("unlit", 0.0)])
+def test_a_surface_that_faces_the_light_is_white_and_one_that_does_not_ambient(
+    pictures: dict[str, np.ndarray], name: str, share: float
+) -> None:
+    """Three quarters follow the cosine of the angle to the light."""
+    inside = pictures[f"square_{name}"][12:20, 12:20]
+    assert inside == pytest.approx(255 * (0.25 + 0.75 * share), abs=2)
 
 
 def test_light_from_the_other_side_gives_the_mirrored_picture(

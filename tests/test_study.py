@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from infogan.codes import LatentSpace
 from infogan.errors import UserError
+from infogan.evaluation import category_probabilities
+from infogan.information import category_information
 from infogan.networks import build
 from infogan.options import Model, Recipe, Training
 from infogan.study import (
@@ -69,6 +73,20 @@ def test_an_observation_agrees_with_its_own_table(model: Model, images: np.ndarr
     assert networks.training  # looking changes nothing
     found = categories_of(networks, LatentSpace(model), "c1", PIXELS, splits["test"])
     np.testing.assert_array_equal(table.sum(axis=1), np.bincount(found, minlength=3))
+
+
+def test_information_is_that_of_test_images(model: Model, images: np.ndarray) -> None:
+    networks, space = build(model, (1, 8, 8), 0).eval(), LatentSpace(model)
+    last = networks.discriminator.q_head[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.mul_(1e6)  # else Q knows nothing of either
+    labels = np.arange(28) % 3
+    splits = {"train": images[:20], "test": images[20:]}
+    each = {"train": labels[:20], "test": labels[20:]}
+    seen = observe(networks, space, "c1", PIXELS, splits, each, 3)
+    read = category_probabilities(networks.discriminator, space, splits["test"], PIXELS, 8)
+    assert seen["information"] == pytest.approx(category_information(read["c1"]), rel=1e-3)
 
 
 def test_the_matching_is_fitted_on_the_training_images_alone(

@@ -350,6 +350,18 @@ def test_a_part_has_what_is_true_of_the_whole_and_is_found_again_under_any_name(
     assert store.run(deeper).data.tags["mlflow.parentRunId"] == part.run_id
 
 
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt, "KILLED"), (ZeroDivisionError, "FAILED")]
+)
+def test_a_part_that_is_interrupted_is_on_record_as_killed_and_one_that_fails_as_failed(
+    store: Store, error: type[BaseException], status: str
+) -> None:
+    tracking.activate(store.open())
+    with pytest.raises(error), tracking.part("seed 1") as part:
+        raise error
+    assert store.run(part).info.status == status
+
+
 def test_data_are_inputs_with_their_use_digest_and_facts_once(store: Store) -> None:
     tracker = store.open()
     tracker.log_data("digits", CARD)

@@ -143,6 +143,23 @@ def test_codes_are_what_q_says(trained: Trained) -> None:
     assert {"c3_0", "c3_0_sd", "c3_1", "c3_1_sd"} <= read.keys()
 
 
+@pytest.mark.parametrize("pixel_range", [(0.0, 1.0), (-1.0, 1.0)])
+def test_q_sees_pixels_in_the_models_range(
+    make_model: Callable[..., Model],
+    model_block: dict[str, Any],
+    pixel_range: tuple[float, float],
+) -> None:
+    last = "sigmoid" if pixel_range[0] == 0 else "tanh"
+    generator = [*model_block["generator"][:-1], f"upconv 1 s2 {last}"]
+    saved = weights(make_model(generator=generator, pixel_range=list(pixel_range)))
+    trained = Trained(saved.card, saved.arrays)
+    given = images(5)
+    read = trained.encode(trained.as_pixels(given))
+    with torch.no_grad():
+        outputs = trained._networks.discriminator(to_pixels(torch.from_numpy(given), pixel_range))
+    np.testing.assert_allclose(read["c2"], outputs[1][:, 3], rtol=1e-4, atol=1e-6)
+
+
 def test_the_class_is_that_of_the_category_or_none(trained: Trained) -> None:
     categories = np.array([0, 1, 2])
     assert trained._classes_of(categories).tolist() == [5, None, 2]

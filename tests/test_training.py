@@ -639,6 +639,40 @@ def test_consistency_is_that_of_deformed_copies(
     torch.testing.assert_close(numbers[0], plain[0] + 0.7 * expected - generated * told)
 
 
+def test_consistency_of_several_codes_is_their_mean_and_what_is_told_of_copies_their_sum(
+    make_model: Callable[..., Model],
+    make_training: Callable[..., Training],
+    real: Tensor,
+    float64: None,
+) -> None:
+    model = make_model(codes=["c1 categorical 3", "c2 categorical 2"])
+    training = make_training(
+        consistency={**CONSISTENCY, "codes": ["c1", "c2"], "weight": 0.7, "generated": 0.5}
+    )
+    state, game, real = begin(model, training), infogan(model, training), real.double()
+    options = training.consistency
+    assert options is not None
+    networks, random = copy.deepcopy(state.networks), torch.Generator()
+    random.set_state(state.random.get_state())
+    latent = game.latent(8, random)
+    fake = networks.generator(latent)
+    deformed = [
+        deform(each, options, state.clock, torch.rand(8, DRAWS, generator=random))
+        for each in (real, fake)
+    ]
+    q = [networks.discriminator(each)[1] for each in (real, fake, *deformed)]
+    disagreements = [
+        inconsistency(q[0][:, place], q[2][:, place], 2.0) for place in (slice(0, 3), slice(3, 5))
+    ]
+    expected = torch.stack(disagreements).sum() / 2
+    told = sum(game.space.lower_bounds(q[3], latent).values())
+
+    numbers = d_q_step(state, game, real)
+    torch.testing.assert_close(numbers[-1], expected.detach())
+    plain = d_q_step(begin(model, make_training()), infogan(model, make_training()), real)
+    torch.testing.assert_close(numbers[0], plain[0] + 0.7 * expected - 0.5 * told)
+
+
 @pytest.mark.parametrize("pixel_range", [(0.0, 1.0), (-1.0, 1.0)])
 def test_instance_noise_has_the_stated_deviation_in_both_steps(
     model_block: dict[str, Any],
@@ -855,17 +889,18 @@ def test_what_another_kind_of_device_saved_goes_on_with_new_draws(
         for group in content[name]["param_groups"]:
             group["capturable"] = True
 
-    def gone_on() -> State:
+    def gone_on(iteration: int = 4) -> State:
         state = begin(model, training)
-        state.load_state_dict(copy.deepcopy(content))
+        state.load_state_dict(copy.deepcopy(content | {"iteration": iteration}))
         for optimizer in (state.optimizer_d, state.optimizer_g):
             assert not any(group["capturable"] for group in optimizer.param_groups)
-        assert state.iteration == 4
+        assert state.iteration == iteration
         return state
 
     second, third = gone_on(), gone_on()
     assert torch.equal(second.random.get_state(), third.random.get_state())
-    assert not torch.equal(second.random.get_state(), begin(model, training).random.get_state())
+    for other in (begin(model, training), gone_on(5)):
+        assert not torch.equal(second.random.get_state(), other.random.get_state())
     for mine, theirs in zip(
         second.networks.parameters(), first.networks.parameters(), strict=True
     ):

@@ -114,10 +114,18 @@ def test_faces_differ_and_stand_on_white(head: Path, tmp_path: Path) -> None:
     assert (images < 200).any(axis=(1, 2, 3)).all()
 
 
-def only(**changes: list[float]) -> dict[str, Any]:
+def only(**changes: Any) -> dict[str, Any]:
     """A scene in which nothing but the named factor varies."""
     still = {"azimuth": [0.0, 0.0], "elevation": [0.0, 0.0], "light": [0.0, 0.0]}
     return {**still, "width": [1.0, 1.0], "identity": 1e-9, **changes}
+
+
+@pytest.mark.parametrize(("identity", "faces"), [(1e-9, 1), (0.5, 4)])
+def test_identity_says_how_far_faces_differ(
+    head: Path, tmp_path: Path, identity: float, faces: int
+) -> None:
+    images = rendered(read(head, **only(identity=identity)), 0, 4, tmp_path).images
+    assert len(np.unique(images.reshape(4, -1), axis=0)) == faces
 
 
 def test_wider_faces_are_wider(head: Path, tmp_path: Path) -> None:

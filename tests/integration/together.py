@@ -60,6 +60,8 @@ def curve(
 
 def curves(peers: Peers, cases: dict[str, tuple[Any, ...]]) -> dict[str, Curve]:
     """Several, since it takes long to start processes."""
+    assert peers.any(peers.first)
+    assert not peers.any(False)
     return {label: curve(peers, *case) for label, case in cases.items()}
 
 

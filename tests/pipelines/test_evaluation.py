@@ -107,6 +107,32 @@ def test_a_single_code_needs_no_list_of_codes(weigh: Weigh, model: Model) -> Non
     assert not [name for name in numbers if "." in name]
 
 
+def test_test_images_and_labels_judge_and_neither_match_nor_recalibrate(
+    weigh: Weigh, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels of test images are turned by one class, which moves errors but no matching."""
+    seen: list[np.ndarray] = []
+    recalibrated = library.recalibrated
+
+    def noted(discriminator: Any, images: np.ndarray, *others: Any) -> Any:
+        seen.append(images)
+        return recalibrated(discriminator, images, *others)
+
+    monkeypatch.setattr(library, "recalibrated", noted)
+    turned = Arrays({"train": LABELS["train"], "test": (LABELS["test"] + 1) % 4})
+    first, second = (
+        nodes.classify(weigh(model), IMAGES, labels, CARD, model, EVALUATION)[1]
+        for labels in (LABELS, turned)
+    )
+    assert first["class_of_category"] == second["class_of_category"]
+    assert first["test_table"] != second["test_table"]
+    nodes.classify_references(IMAGES, LABELS, model, EVALUATION)
+    assert len(seen) == 3
+    for images in seen:
+        expected = IMAGES["train"][: EVALUATION.recalibration_images]
+        np.testing.assert_array_equal(images, expected)
+
+
 def test_a_regular_gan_that_was_not_trained_leaves_no_trace(weigh: Weigh, model: Model) -> None:
     untrained = weigh(model, iterations=0)
     data = (IMAGES, LABELS, CARD, model, EVALUATION)

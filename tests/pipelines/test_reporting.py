@@ -1,5 +1,6 @@
-"""Which columns the figures of a run have."""
+"""Which columns the figures of a run have, and of what its report is."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,32 @@ def test_the_order_is_not_that_of_the_regular_gans_categories(model: Model) -> N
     assert headings(drawn["traversal_baseline_c1"]) == ["0", "1", "2"]
 
 
+METRICS: dict[str, float] = {"iterations": 10, "seconds_training": 0.3}
+RECORD = {
+    "data_sha256": "a",
+    "iterations": 10,
+    "seconds": 0.3,
+    "started": "now",
+    "commit": "abc",
+    "mlflow_run_id": None,
+    "device": "cpu",
+    "threads": 1,
+    "versions": {},
+    "alarms": {},
+}
+CARD = {"splits": {"train": {"images": 3, "from": "all[0:3]", "sha256": "a"}}, "source": {}}
+
+
+def written(model: Model, training: Training, **record: Any) -> str:
+    """A report of what was trained with another rate, and of the first seed."""
+    card = {
+        "model": model.model_dump(mode="json"),
+        "training": {**training.alone(0).model_dump(mode="json"), "lr_g": 0.0123},
+    }
+    options = training, EVALUATION, reporting()
+    return nodes.write_report({}, METRICS, {}, RECORD | record, Weights({}, card), CARD, *options)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -74,29 +101,11 @@ def test_the_order_is_not_that_of_the_regular_gans_categories(model: Model) -> N
 def test_a_report_is_of_one_run(
     model: Model, training: Training, change: dict[str, Any], words: str
 ) -> None:
-    metrics = {"iterations": 10, "seconds_training": 0.3}
-    record = {
-        "data_sha256": "a",
-        "iterations": 10,
-        "seconds": 0.3,
-        "started": "now",
-        "commit": "abc",
-        "mlflow_run_id": None,
-        "device": "cpu",
-        "threads": 1,
-        "versions": {},
-        "alarms": {},
-    }
-    card = {
-        "splits": {"train": {"images": 3, "from": "all[0:3]", "sha256": "a"}},
-        "source": {},
-    }
-    written = {
-        "model": model.model_dump(mode="json"),
-        "training": {**training.model_dump(mode="json"), "lr_g": 0.0123},
-    }
-    others = card, training, EVALUATION, reporting()
-    page = nodes.write_report({}, metrics, {}, record, Weights({}, written), *others)
-    assert "0.0123" in page  # as it was trained
+    assert "0.0123" in written(model, training)  # as it was trained
     with pytest.raises(UserError, match=words):
-        nodes.write_report({}, metrics, {}, record | change, Weights({}, written), *others)
+        written(model, training, **change)
+
+
+def test_a_report_names_every_seed(model: Model, make_training: Callable[..., Training]) -> None:
+    page = written(model, make_training(seeds=[0, 3, 17]))
+    assert page.count("0, 3, 17") == 2  # in its facts and its parameters

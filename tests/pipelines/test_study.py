@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,13 @@ def test_a_longer_study_is_trained_anew(study_of: RunStudy, trained: list[int]) 
     assert [run["iterations"] for run in longer["runs"]] == [15, 15]
 
 
+def test_a_run_that_another_seed_would_judge_is_trained_and_judged_anew(
+    study_of: RunStudy, trained: list[int]
+) -> None:
+    study_of(seeds=[0], seed=1)
+    assert trained == [0, 0]
+
+
 def test_an_interrupted_study_goes_on_to_the_same_result(
     study_of: RunStudy, first: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +311,29 @@ def test_the_page_says_that_code_differed_from_its_commit(first: dict[str, Any])
     assert page.count("| `0123456` |") == page.count("| `0123456+dirty` |") == 2
 
 
+class Remembering(tracking.Tracker):
+    """The final numbers of a run, and of those below it."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, float] = {}
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        self.numbers |= metrics
+
+
+def test_final_numbers_are_tracked_as_they_are_told(study_of: RunStudy) -> None:
+    tracker = Remembering()
+    tracking.activate(tracker)
+    (run,) = study_of(seeds=[2], recipes={"plain": {}})["runs"]
+    first, *_, last = run["observations"]
+    names = ("seconds", "error_one_to_one", "error_majority", "information")
+    assert tracker.numbers == {
+        **{f"eval/{name}": last[name] for name in names},
+        "eval/stability": run["stability"],
+    }
+    assert first["information"] != last["information"]
+
+
 def test_generated_images_are_judged_when_asked_for(study_of: RunStudy) -> None:
     runs = study_of(seeds=[0], recipes={"plain": {}}, generated_images=40)
     quality = runs["runs"][0]["quality"]
@@ -318,6 +348,23 @@ def test_generated_images_are_judged_when_asked_for(study_of: RunStudy) -> None:
     assert re.search(
         r"^\| plain \| [\d.]+ \| – \|", write_study(runs, CARD, study, REPORTING), re.M
     )
+
+
+def test_the_summary_is_of_the_last_observation() -> None:
+    observations = [
+        {
+            "iteration": iteration,
+            "error_one_to_one": error,
+            "error_majority": error,
+            "information": 1 - error,
+        }
+        for iteration, error in ((0, 0.9), (10, 0.1))
+    ]
+    others = {"lower_bound": 1.0, "stability": 0.5, "seconds": 3.0, "quality": {}}
+    summary = nodes._summary([{"observations": observations, **others}] * 2)
+    assert summary["majority"] == pytest.approx(10)
+    assert summary["information"] == pytest.approx(0.9)
+    assert summary["final"] == pytest.approx([10, 10])
 
 
 def test_the_figure_draws_every_run(first: dict[str, Any]) -> None:

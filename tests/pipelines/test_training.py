@@ -18,9 +18,9 @@ from infogan import training as game
 from infogan.alarms import ADVICE
 from infogan.datasets.values import Arrays, Rows, Weights
 from infogan.errors import UserError
-from infogan.networks import to_arrays
+from infogan.networks import to_arrays, to_pixels
 from infogan.options import Model, Training
-from infogan.pipelines.training.nodes import _at_once, fit, fit_baseline
+from infogan.pipelines.training.nodes import _at_once, fit, fit_baseline, fit_observed
 
 MakeTraining = Callable[..., Training]
 
@@ -34,6 +34,7 @@ class Remembering(tracking.Tracker):
         self.steps: list[int] = []
         self.pictures: dict[tuple[str, int], np.ndarray] = {}
         self.numbers: dict[int, dict[str, float]] = {}  # of the last model, by iteration
+        self.flushed: list[int] = []  # the steps that had been told at the last flush
 
     def set_tags(self, tags: Any) -> None:
         self.tags |= tags
@@ -47,6 +48,9 @@ class Remembering(tracking.Tracker):
 
     def log_image(self, name: str, step: int, make: Any) -> None:
         self.pictures[name, step] = make()
+
+    def flush(self) -> None:
+        self.flushed = self.steps[:]
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +173,43 @@ def test_an_alarm_is_in_record_and_tags_and_survives_a_continuation(
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
+def test_an_alarm_counts_the_iterations_before_an_interruption(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infogan.alarms.GRACE", 20)
+    monkeypatch.setattr("infogan.alarms.WINDOW", 10)
+    for length in (15, 20):
+        blind = make_training(lambda_categorical=0.0, iterations=length)
+        _, _, record, *_ = fit(*data, tmp_path, model, blind)
+        assert ("no_information" in record["alarms"]) == (length == 20)
+
+
+def test_unused_categories_are_looked_for_all_over_the_data_set(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infogan.pipelines.training.nodes._DIAGNOSED", 10)
+    seen: list[torch.Tensor] = []
+    real = information.unused_categories
+
+    def noted(networks: Any, space: Any, images: torch.Tensor, *others: Any) -> Any:
+        seen.append(images)
+        return real(networks, space, images, *others)
+
+    monkeypatch.setattr(information, "unused_categories", noted)
+    fit(*data, tmp_path, model, training)
+    expected = to_pixels(torch.from_numpy(data[0]["train"][::3].copy()), (0.0, 1.0))
+    assert len(seen) == 3
+    assert all(torch.equal(each, expected) for each in seen)
+
+
 # --- Checkpoints ---------------------------------------------------------------------------------
 
 
@@ -209,6 +250,26 @@ def test_a_checkpoint_of_another_training_is_set_aside_wherever_it_lies(
     assert same(found, expected)
     assert "infogan.0.000000004.pt is of another training and is not used" in caplog.text
     assert (own / "infogan.0.000000004.pt.foreign").exists()
+
+
+def test_what_a_checkpoint_counts_as_trained_has_been_sent(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    training: Training,
+    tracker: Remembering,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[int, int]] = []
+    real = checkpoint.save
+
+    def save(folder: Path, name: str, iteration: int, *rest: Any, **more: Any) -> None:
+        sent.append((iteration, tracker.flushed[-1]))
+        real(folder, name, iteration, *rest, **more)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    fit(*data, tmp_path, model, training)
+    assert sent == [(5, 5), (10, 10)]
 
 
 # --- What is tracked -----------------------------------------------------------------------------
@@ -268,7 +329,7 @@ def test_h_of_each_code_is_sent_where_l_i_on_fresh_codes_is(
 # --- Signals -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at", [0, 5, 7, 10])
+@pytest.mark.parametrize(("length", "at"), [(10, 0), (10, 5), (10, 7), (10, 10), (9, 9)])
 def test_a_signal_ends_the_training_and_the_continued_one_logs_the_same_rows(
     data: Data,
     tmp_path: Path,
@@ -276,17 +337,18 @@ def test_a_signal_ends_the_training_and_the_continued_one_logs_the_same_rows(
     make_training: MakeTraining,
     tracker: Remembering,
     monkeypatch: pytest.MonkeyPatch,
+    length: int,
     at: int,
 ) -> None:
-    """At 0, 5 and 10 it breaks off an evaluation on fresh codes, at 10 the last."""
-    training = make_training(log_every=2)
+    """At 0, 5 and the end it breaks off an evaluation on fresh codes, which is made up for."""
+    training = make_training(iterations=length, log_every=2)
     expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
     steps = tracker.steps[:]
     tracker.steps.clear()
 
     with monkeypatch.context() as patch:
         real_bounds, real_iteration = information.fresh_lower_bounds, game.one_iteration
-        calls = iter((0, 5, 10))
+        calls = iter((0, 5, length))
 
         def evaluate(*given: Any) -> Any:
             if next(calls) == at:
@@ -469,6 +531,34 @@ def test_nothing_depends_on_the_time_of_day(
     assert same(found, expected)
     assert again == rows
     assert 0 <= record["seconds"] < 60
+
+
+def test_seconds_count_what_came_before_an_interruption_and_not_the_looking(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only iterations, a second each, and looking, a hundred, move the clock."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    real = game.one_iteration
+
+    def iterate(*given: Any) -> torch.Tensor:
+        now[0] += 1
+        return real(*given)
+
+    def look(_: game.State) -> dict[str, Any]:
+        now[0] += 100
+        return {}
+
+    monkeypatch.setattr(game, "one_iteration", iterate)
+    for length in (5, 10, 15):  # the last one goes on in one that had gone on itself
+        training = make_training(iterations=length)
+        _, _, record = fit_observed(*data, tmp_path, model, training, look)
+        assert record["seconds"] == length
+    assert [each["seconds"] for each in record["observations"]] == [0, 5, 10, 15]
 
 
 # --- Extensions of the paper ---------------------------------------------------------------------
