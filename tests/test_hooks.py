@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,7 +101,7 @@ def context(project: Path | None = None, **tracking_yml: Any) -> Any:
 class Command:
     """One node a dataset, of the stage reporting, and the hooks around them."""
 
-    def __init__(self, datasets: str, **run_params: Any) -> None:
+    def __init__(self, datasets: Sequence[str], **run_params: Any) -> None:
         nodes = [node(lambda: 0, None, "x", name="draw", tags=["reporting"])]
         parts = [Pipeline(nodes, namespace=dataset) for dataset in datasets]
         self.pipeline = sum(parts, Pipeline([]))
@@ -262,8 +262,13 @@ def test_what_git_does_not_know_is_told_as_if_it_had_been_typed(
     configured(
         tmp_path, "base", digits={"training": {"lr_g": 1e-3, "iterations": 9, "seeds": [0]}}
     )
-    configured(tmp_path, "local", digits={"training": {"iterations": 33, "seeds": [0, 1]}})
-    command = Command("a")
+    configured(
+        tmp_path,
+        "local",
+        digits={"training": {"iterations": 33, "seeds": [0, 1]}},
+        mnist={"training": {"iterations": 44}},  # not of what is run
+    )
+    command = Command(["digits"])
     for env, given, expected in (
         (None, {}, "--params=digits.training.iterations=33,digits.training.seeds=[0,1]"),
         (None, {"digits": {"training": {"iterations": 5}}}, "digits.training.iterations=5,"),
@@ -277,9 +282,11 @@ def test_what_git_does_not_know_is_told_as_if_it_had_been_typed(
         params = {"env": env, "runtime_params": given}
         command.hooks.before_pipeline_run(params, command.pipeline, command.catalog)
         runs.clear()
-        command.begin("a")
-        assert expected in runs["a"].words["mlflow.source.name"]
-        assert ("33" in runs["a"].words["mlflow.source.name"]) == (env is None and not given)
+        command.begin("digits")
+        typed = runs["digits"].words["mlflow.source.name"]
+        assert expected in typed
+        assert ("33" in typed) == (env is None and not given)
+        assert "mnist" not in typed
 
 
 def test_another_configuration_is_named_and_is_not_that_of_the_commit(

@@ -480,7 +480,7 @@ class Tracking:
         for node in pipeline.nodes:
             self._left.setdefault(_dataset(node), set()).add(node.name)
         self._catalog = catalog
-        self._run_params = {**run_params, **self._not_committed(run_params)}
+        self._run_params = {**run_params, **self._not_committed(run_params, set(self._left))}
         self._trackers, self._opened = {}, {}
         tracking.activate(tracking.Tracker())
 
@@ -555,9 +555,11 @@ class Tracking:
         lost = ", INCOMPLETE: the store failed on the way (see above)" if tracker.lost else ""
         return f"run {tracker.run_id}, {found}{lost}"
 
-    def _not_committed(self, run_params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters of the run as if conf/local had been typed, which git does not know; and
-        where the configuration lies, if elsewhere.
+    def _not_committed(
+        self, run_params: Mapping[str, Any], datasets: Collection[str]
+    ) -> dict[str, Any]:
+        """Parameters of these data sets as if conf/local had been typed, which git does not know;
+        and where the configuration lies, if elsewhere.
         """
         config = self._config
         if config is None:
@@ -568,8 +570,9 @@ class Tracking:
             found["conf_source"] = str(source)
         local = self._environment in ("base", "local") and run_params.get("env") != "base"
         if local and any((self._project / source / "local").rglob("parameters*")):
+            differ = _differences(config["parameters"], _written_in_base(config))
             found["runtime_params"] = _merged(
-                _differences(config["parameters"], _written_in_base(config)),
+                {name: each for name, each in differ.items() if name in datasets},
                 run_params.get("runtime_params") or {},
             )
         return found
