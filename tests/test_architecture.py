@@ -71,7 +71,7 @@ LIBRARY = {
     "quality": {"codes", "errors", "evaluation", "networks", "seeds"},
     "preprocessing": {"errors", "files", "options", "parallel"},
     "rendering": {"errors"},
-    "report": {"options"},
+    "report": {"errors", "options"},
     "sources": {"errors", "files", "options"},
     "study": {
         "choice",

@@ -204,6 +204,7 @@ def test_a_run_tells_how_it_is_made_before_it_has_a_result(runs: Runs) -> None:
         ({"experimentt": "x"}, "tracking.yml: experimentt: "),
         ({"enabled": "perhaps"}, "tracking.yml: enabled: "),
         ({"experiment": "my {nope}"}, "may name {dataset} and nothing else"),
+        ({"experiment": "{dataset.x}"}, "may name {dataset} and nothing else"),
         ({"stages": ["trainingg"]}, "tracking.yml: stages.0: "),
     ],
 )
@@ -239,7 +240,7 @@ def test_the_last_line_says_where_the_run_is_and_whether_it_is_whole(
     where = command.hooks.where
     assert where("a") == "run a, `make ui`, then http://127.0.0.1:5000/#/runs/a"
     assert where("b") == "not tracked"
-    runs["a"].lost = True
+    monkeypatch.setattr(Remembering, "lost", True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:secret@127.0.0.1:6031")
     command.hooks.after_pipeline_run()
     assert where("a") == (

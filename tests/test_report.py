@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from infogan.errors import UserError
 from infogan.options import Reporting
 from infogan.report import caption, findings, page, strongest, tells
 
@@ -273,6 +274,14 @@ def test_each_code_tells_of_one_factor_if_of_any() -> None:
         "c2": "Smiling, 4.3% of it",
         "c3": "Smiling, rank correlation 0.25",
     }
+
+
+def test_what_an_earlier_version_evaluated_is_to_be_evaluated_again() -> None:
+    older = {**KNOWN, "continuous": {"codes": ["c3"], "values": KNOWN["continuous"]["values"]}}
+    for use in (strongest, tells):
+        with pytest.raises(UserError, match="evaluate the model again"):
+            use(older)
+    assert findings({"correlation.azimuth": 0.9}) == []
 
 
 @pytest.mark.parametrize(

@@ -413,6 +413,8 @@ def test_one_run_stands_for_one_that_the_store_lacks(store: Store) -> None:
     missing = "a" * 32
     first = store.open(resume=missing)
     assert not first.resumed
+    for seed in (0, 1):
+        first.child(f"seed {seed}").end("FINISHED")
     first.end("FINISHED")
     second = store.open(resume=missing)
     assert (second.run_id, second.resumed) == (first.run_id, True)
@@ -516,6 +518,25 @@ def test_a_server_that_dies_is_told_once_and_not_spoken_to_again(
     use_everything(tracker, tmp_path / "file")
     assert len(errors(caplog)) == 1
     assert server.calls == calls + 1
+
+
+def test_a_run_is_not_whole_if_a_part_of_it_is_not() -> None:
+    server = Server()
+    server.search_runs = lambda *_: []  # type: ignore[attr-defined]
+    server.create_run = lambda *_, **__: SimpleNamespace(  # type: ignore[attr-defined]
+        info=SimpleNamespace(run_id="part")
+    )
+    run = SimpleNamespace(run_name="run", experiment_id="1")
+    data = SimpleNamespace(params={}, tags={})
+    inputs = SimpleNamespace(dataset_inputs=[])
+    server.get_run = lambda _: SimpleNamespace(info=run, data=data, inputs=inputs)  # type: ignore[method-assign]
+    tracker = tracker_of(server)
+    part = tracker.child("seed 0")
+    assert part.run_id == "part"
+    assert not tracker.lost
+    server.left = 0
+    part.set_tags({"a": "b"})
+    assert tracker.lost
 
 
 def test_points_are_sent_in_batches_and_not_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,8 @@ def permutation_correlation(
     That of `rank_correlation`, or for a factor in degrees of `circular_rank_correlation`, with the
     factor shuffled as in `permutation_information`.
     """
+    if codes.shape[1] == 0:
+        return np.empty((permutations, 0))
     random = np.random.default_rng(rng)
     shuffled = [_shuffled(factor, units, random) for _ in range(permutations)]
     if not circular:

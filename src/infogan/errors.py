@@ -22,5 +22,7 @@ def without_password(text: str) -> str:
 
     >>> without_password("http://bob:secret@127.0.0.1:5000 is gone")
     'http://…@127.0.0.1:5000 is gone'
+    >>> without_password("postgresql://bob:se/cret@host/db and sqlite:////tmp/mlflow.db")
+    'postgresql://…@host/db and sqlite:////tmp/mlflow.db'
     """
-    return re.sub(r"(?<=://)[^/@\s]*@", "…@", text)
+    return re.sub(r"(?<=://)(?:[^/@\s:]*:[^@\s]*|[^/@\s]*)@", "…@", text)

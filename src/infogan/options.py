@@ -731,7 +731,7 @@ class TrackingSettings(Options):
     def _names(cls, name: str) -> str:
         try:
             name.format(dataset="")
-        except (KeyError, IndexError, ValueError):
+        except (AttributeError, KeyError, IndexError, ValueError):
             raise ValueError(f"{name!r} may name {{dataset}} and nothing else in braces") from None
         return name
 

@@ -181,14 +181,16 @@ def classifier_kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
     """
     a, b = _features(a, b, at_least=2)
 
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)
+    def total(x: np.ndarray, y: np.ndarray) -> float:
+        """Sum of the kernel over all pairs."""
+        parts = (x[start : start + _PASS] for start in range(0, len(x), _PASS))
+        return sum(float(((part @ y.T / x.shape[1] + 1) ** 3).sum()) for part in parts)
 
     def within(x: np.ndarray) -> float:
-        table = kernel(x, x)
-        return float((table.sum() - np.trace(table)) / (len(x) * (len(x) - 1)))
+        same = float((((x**2).sum(axis=1) / x.shape[1] + 1) ** 3).sum())
+        return (total(x, x) - same) / (len(x) * (len(x) - 1))
 
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+    return within(a) + within(b) - 2 * total(a, b) / (len(a) * len(b))
 
 
 def precision_recall(

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from infogan.errors import UserError
 from infogan.options import Claim, Reporting
 
 _REFERENCES = (
@@ -129,11 +130,13 @@ def _known_factors(metrics: Mapping[str, float]) -> list[str]:
         listed = ", ".join(
             f"{factor} {value:.2f} ({metrics[f'correlation_chance.{factor}']:.2f})"
             for factor, value in captured
+            if f"correlation_chance.{factor}" in metrics  # not of an earlier version's evaluation
         )
-        sentences.append(
-            f"Largest |rank correlation| of a continuous code with (in brackets, what chance "
-            f"reaches): {listed}."
-        )
+        if listed:
+            sentences.append(
+                "Largest |rank correlation| of a continuous code with (in brackets, what chance "
+                f"reaches): {listed}."
+            )
     told = sorted(
         (
             (value, name.removeprefix("information."))
@@ -164,6 +167,7 @@ def strongest(known_factors: Mapping[str, Any]) -> dict[str, list[tuple[str, ...
     rows: dict[str, list[tuple[str, ...]]] = {"categorical": [], "continuous": []}
     if not known_factors:
         return rows
+    check_known_factors(known_factors)
     factors, entropies = known_factors["factors"], known_factors["entropy"]
     for kind, found in rows.items():
         part = known_factors[kind]
@@ -180,6 +184,15 @@ def strongest(known_factors: Mapping[str, Any]) -> dict[str, list[tuple[str, ...
     return rows
 
 
+def check_known_factors(known_factors: Mapping[str, Any]) -> None:
+    """UserError if they are of an evaluation by an earlier version, which knew less of chance."""
+    if known_factors and "margin" not in known_factors["continuous"]:
+        raise UserError(
+            "known_factors.json was written by an earlier version, which did not say what chance "
+            "reaches: evaluate the model again."
+        )
+
+
 def _farthest(values: Sequence[float], chances: Sequence[float]) -> list[int]:
     """Places, the one whose value is farthest beyond chance first."""
     return sorted(range(len(values)), key=lambda place: chances[place] - values[place])
@@ -191,6 +204,7 @@ def tells(known_factors: Mapping[str, Any]) -> dict[str, str]:
     >>> tells({})
     {}
     """
+    check_known_factors(known_factors)
     found: dict[str, str] = {}
     for kind in ("categorical", "continuous") if known_factors else ():
         part = known_factors[kind]

@@ -73,7 +73,6 @@ class Tracker:
 
     run_id: str | None = None
     resumed = False  # whether the store had the run already
-    lost = False  # whether the store has failed since the run was opened
     address: tuple[str, str, bool] | None = None  # for another process of the same run
 
     def child(
@@ -87,6 +86,11 @@ class Tracker:
         ``params`` are those in which it differs. A part of another ``identity`` is another one.
         """
         return self
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store has failed, for this run or a part of it, since it was opened."""
+        return False
 
     def log_row(self, name: str, columns: Sequence[str], row: Sequence[float | None]) -> None:
         """Numbers of one iteration (the first column) of the model ``name``."""
@@ -142,6 +146,8 @@ class MlflowTracker(Tracker):
         self.resumed = resumed
         self._client = client
         self._uri = uri
+        self._lost = False
+        self._children: list[MlflowTracker] = []
         self._points: list[Metric] = []
         self._flushed = time.monotonic()
         self._last_steps: dict[str, int] = {}
@@ -150,14 +156,18 @@ class MlflowTracker(Tracker):
             self._attempt(lambda: dict(client.get_run(run_id).data.params)) or {}
         )
 
+    @property
+    def lost(self) -> bool:
+        return self._lost or any(child.lost for child in self._children)
+
     def _attempt(self, call: Callable[[], Any]) -> Any:
         """Do it; the first failure is told and ends the tracking, not the run."""
-        if self.lost:
+        if self._lost:
             return None
         try:
             return call()
         except Exception as error:  # whatever a server, proxy or full disk comes up with
-            self.lost = True
+            self._lost = True
             _lament(self._uri, error)
             return None
 
@@ -175,12 +185,15 @@ class MlflowTracker(Tracker):
         below = " and ".join(f"tags.{name} = '{value}'" for name, value in wanted.items())
         for run in self._client.search_runs([experiment], below):
             if _reopen(self._client, run.info.run_id):
-                return MlflowTracker(self._client, run.info.run_id, self._uri, resumed=True)
+                again = MlflowTracker(self._client, run.info.run_id, self._uri, resumed=True)
+                self._children.append(again)
+                return again
         # It can be found by what all parts have in common, too.
         common = {
             name: value
             for name, value in parent.data.tags.items()
-            if not name.startswith("mlflow.") or name.startswith("mlflow.source.")
+            if name.startswith("mlflow.source.")
+            or not (name.startswith("mlflow.") or name == _STANDS_FOR)
         }
         tags = {**common, "mlflow.parentRunId": self.run_id, **own}
         name = f"{part} of {parent.info.run_name}"
@@ -188,6 +201,7 @@ class MlflowTracker(Tracker):
         if parent.inputs.dataset_inputs:
             self._client.log_inputs(run.info.run_id, parent.inputs.dataset_inputs)
         child = MlflowTracker(self._client, run.info.run_id, self._uri)
+        self._children.append(child)
         child.log_params({**parent.data.params, **params})
         return child
 
@@ -277,7 +291,7 @@ class MlflowTracker(Tracker):
         self._attempt(lambda: log(self.run_id, str(path), folder))
 
     def log_model(self, candidate: "Candidate") -> None:
-        if self.lost:
+        if self._lost:
             return
         from infogan.registry import publish
 

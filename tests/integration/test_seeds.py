@@ -18,8 +18,9 @@ SEEDS = "--params=digits.training.seeds=[4,1]"
 @pytest.fixture(scope="module")
 def seeded(make_ingested: Callable[..., Project]) -> Project:
     project = make_ingested(tracked=True)
-    done = project.run("--pipelines=digits", SEEDS)
+    done = project.run("--pipelines=digits", f"{SEEDS},digits.evaluation.generated_images=40")
     assert done.returncode == 0, done.stderr
+    assert "Generated images in the features of a small classifier" in done.stdout
     assert "Over 2 seeds: " in done.stdout
     return project
 
@@ -54,13 +55,16 @@ def test_each_seed_gives_what_it_gives_alone(seeded: Project, ingested: Project)
     numbers = RowsDataset(str(alone.data("08_reporting/digits/seeds.csv"))).load()
     both = RowsDataset(str(seeded.data("08_reporting/digits/seeds.csv"))).load()
     assert both.column("seed").tolist() == [4, 1]
-    for name in set(both.columns) - {"seconds_training"}:
+    distance = "generated.classifier_frechet_distance"
+    assert len(set(both.column(distance))) == 2
+    of_both = {name for name in both.columns if not name.startswith("generated.")}
+    for name in of_both - {"seconds_training"}:
         assert both.column(name)[1] == numbers.column(name)[0], name
 
 
 def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
     client, (parent, *children) = runs(seeded)
-    assert parent.info.run_name == "digits smoke 2 seeds, 30 it"
+    assert parent.info.run_name == "digits smoke 2 seeds, 30 it, generated_images=40"
     assert [child.info.run_name for child in children] == [
         f"seed {seed} of digits smoke 2 seeds, 30 it" for seed in (4, 1)
     ]

@@ -268,12 +268,20 @@ def test_images_of_one_object_are_one_observation_of_what_the_object_is(
     assert [each.tolist() for each in given if each is not None] == [objects.tolist()] * 2
 
 
-def test_of_few_images_there_are_no_scores(
-    weigh: Weigh, model: Model, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("fewest", "objects"), [(51, []), (50, ["x"])])
+def test_of_few_images_or_one_object_there_are_no_scores(
+    weigh: Weigh,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    fewest: int,
+    objects: list[str],
 ) -> None:
-    monkeypatch.setattr(nodes, "_FEWEST_TO_SCORE", len(IMAGES["test"]) + 1)
-    card = CARD | {"factors": KNOWN}
-    numbers, _ = nodes.explain(weigh(model), IMAGES, arrays(known), card, model, EVALUATION)
+    monkeypatch.setattr(nodes, "_FEWEST_TO_SCORE", fewest)
+    card = CARD | {"factors": KNOWN, "factors_of_object": objects}
+    factors = arrays(known)
+    if objects:
+        factors["test"][:, 0] = 0.5
+    numbers, _ = nodes.explain(weigh(model), IMAGES, factors, card, model, EVALUATION)
     assert "mig" not in numbers
     assert "correlation.x" in numbers
 

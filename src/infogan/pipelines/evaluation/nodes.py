@@ -263,7 +263,8 @@ def explain(
     table = associations(means, categories, factors["test"], known, seed, units)
     numbers = _largest(table)
     causes = all(kind != "binary" for _, kind in known)
-    if causes and len(images["test"]) >= _FEWEST_TO_SCORE:
+    several = units is None or units.max() > 0
+    if causes and several and len(images["test"]) >= _FEWEST_TO_SCORE:
         columns = np.stack([*means.values(), *categories.values()], axis=1)
         categorical = range(len(means), columns.shape[1])
         circular = [place for place, (_, kind) in enumerate(known) if kind == "circular"]
@@ -502,9 +503,9 @@ def _load(
 
 
 def _units(factors: np.ndarray, card: Mapping[str, Any]) -> np.ndarray | None:
-    """Which object each image shows, (N,) from 0, told by the object's own factors.
+    """Which object each image shows, (N,) from 0, as far as its own factors tell one from another.
 
-    None where each image shows another one, so that images are independent.
+    None where no factor is an object's own: views of one object are no fewer of its views.
     """
     names = [name for name, _ in card["factors"]]
     places = [names.index(name) for name in card.get("factors_of_object", [])]

@@ -56,9 +56,11 @@ def draw_baseline_panels(
 def draw_known_factors(known_factors: dict[str, Any], reporting: Reporting) -> dict[str, Any]:
     """Codes against the factors of variation that are known, if any are."""
     from infogan.figures import associations
+    from infogan.report import check_known_factors
 
     if not known_factors:
         return {}
+    check_known_factors(known_factors)
     return {"known_factors": associations(known_factors, reporting.dpi)}
 
 
