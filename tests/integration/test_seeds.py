@@ -66,7 +66,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
     client, (parent, *children) = runs(seeded)
     assert parent.info.run_name == "digits smoke 2 seeds, 30 it, generated_images=40"
     assert [child.info.run_name for child in children] == [
-        f"seed {seed} of digits smoke 2 seeds, 30 it" for seed in (4, 1)
+        f"seed {seed} of digits smoke 2 seeds, 30 it, generated_images=40" for seed in (4, 1)
     ]
     trained = {
         name: value
