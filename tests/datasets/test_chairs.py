@@ -158,11 +158,15 @@ def test_the_archive_is_told_by_its_hash_and_a_folder_by_its_files(tmp_path: Pat
     assert read(tmp_path).origin == {path.name: digest(path, "sha256")}
 
 
+def of_chair(name: str) -> Factor:
+    return Factor(name, "linear", of_object=True)
+
+
 @KINDS
 def test_what_chairs_tell_of_their_shape_are_further_factors(tmp_path: Path, kind: str) -> None:
     write(tmp_path, kind, {**views(FEW), **shapes(width=1.5, back=3)})
     found = read(tmp_path)
-    assert found.factors == (*ANGULAR, Factor("back", "linear"), Factor("width", "linear"))
+    assert found.factors == (*ANGULAR, of_chair("back"), of_chair("width"))
     factors = found.splits["all"].factors
     assert factors is not None
     np.testing.assert_array_equal(factors[:, 2:], [[3, 1.5]] * 4 + [[4, 2.5]] * 4)
@@ -179,7 +183,7 @@ def test_the_class_that_chairs_tell_of_is_a_label_and_no_factor(tmp_path: Path, 
     }
     write(tmp_path, kind, {**views(CHAIRS), **told})
     found = read(tmp_path)
-    assert found.factors == (*ANGULAR, Factor("arc", "linear"), Factor("width", "linear"))
+    assert found.factors == (*ANGULAR, of_chair("arc"), of_chair("width"))
     for split in found.splits.values():
         assert split.labels is not None
         assert split.labels.dtype == np.int64

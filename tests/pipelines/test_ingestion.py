@@ -37,6 +37,7 @@ FACTS: dict[str, Any] = {
     "partial": {},
     "rejected": 0,
     "factors": [],
+    "factors_of_object": [],
 }
 ORIGIN = {"a.gz": "a" * 64}
 RAW = RawImages({"train": split(8), "test": split(5)}, origin=ORIGIN)
@@ -283,7 +284,7 @@ def test_labels_and_factors_stay_with_their_images_when_others_are_rejected(
     tmp_path: Path,
 ) -> None:
     whole = spoilt(8, {0, 3})
-    factors = (Factor("x", "linear"), Factor("y", "circular"))
+    factors = (Factor("x", "linear", of_object=True), Factor("y", "circular"))
     raw = RawImages({"train": whole, "test": split(5)}, factors)
     options = Data.model_validate({**data("train[0:6]").model_dump(), "max_rejected": 2})
     images, labels, known, table, facts = prepared(raw, options, tmp_path)
@@ -302,6 +303,7 @@ def test_labels_and_factors_stay_with_their_images_when_others_are_rejected(
     card = describe(images, facts, options)
     assert card["rejected"] == 2
     assert card["factors"] == [["x", "linear"], ["y", "circular"]]
+    assert card["factors_of_object"] == ["x"]
 
 
 def test_one_rejected_image_more_than_allowed_stops_the_run_and_says_which(
