@@ -140,16 +140,24 @@ def test_a_teacher_follows_from_the_seed_and_learns_nothing_more(
     assert not any(each.requires_grad for each in first.parameters())
 
 
-def test_its_first_categories_are_those_of_k_means(
+def clustered(
     model: Model, make_clustering: Callable[..., Training]
-) -> None:
-    """The likeliest category is that of the nearest centre: all logits differ by distances."""
+) -> tuple[Discriminator, Tensor, Tensor, Tensor]:
+    """A teacher fresh from k-means; what it makes of images, their categories, and the centres."""
     images, _ = kinds(90)
     teacher = taught(model, make_clustering(iterations=5, refinements=0), images)
     pixels = to_pixels(torch.from_numpy(images), (0.0, 1.0))
     hidden = teacher.q_head[:-1](teacher.trunk(pixels))
     categories = teacher(pixels)[1][:, :3].argmax(dim=1)
     centres = torch.stack([hidden[categories == kind].mean(dim=0) for kind in range(3)])
+    return teacher, hidden, categories, centres
+
+
+def test_its_first_categories_are_those_of_k_means(
+    model: Model, make_clustering: Callable[..., Training]
+) -> None:
+    """The likeliest category is that of the nearest centre: all logits differ by distances."""
+    _, hidden, categories, centres = clustered(model, make_clustering)
     assert torch.equal(torch.cdist(hidden, centres).argmin(dim=1), categories)
 
 
@@ -171,12 +179,7 @@ def test_images_and_their_copies_have_batch_norm_statistics_of_their_own(
 def test_at_a_centre_its_own_logit_is_five_larger_than_the_others_on_average(
     model: Model, make_clustering: Callable[..., Training]
 ) -> None:
-    images, _ = kinds(90)
-    teacher = taught(model, make_clustering(iterations=5, refinements=0), images)
-    pixels = to_pixels(torch.from_numpy(images), (0.0, 1.0))
-    hidden = teacher.q_head[:-1](teacher.trunk(pixels))
-    categories = teacher(pixels)[1][:, :3].argmax(dim=1)
-    centres = torch.stack([hidden[categories == kind].mean(dim=0) for kind in range(3)])
+    teacher, _, _, centres = clustered(model, make_clustering)
     logits = teacher.q_head[-1](centres)[:, :3]
     gaps = logits.diagonal()[:, None] - logits
     assert gaps.sum().item() / 6 == pytest.approx(5, rel=1e-3)

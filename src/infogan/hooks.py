@@ -206,10 +206,7 @@ def _refuse_a_folder_of_others(environment: str, config: AbstractConfigLoader) -
     """UserError where an environment would write over the results of conf/base."""
     if environment in ("base", "local"):
         return
-    base = OmegaConfigLoader(
-        config.conf_source, env="base", base_env="base", default_run_env="base"
-    )
-    root = base["globals"]["data_root"]
+    root = _base(config)["globals"]["data_root"]
     if config["globals"]["data_root"] == root:
         raise UserError(
             f"conf/{environment} has no data folder of its own, so its results would replace "
@@ -332,11 +329,14 @@ def _tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
 
 def _written_in_base(config: AbstractConfigLoader) -> dict[str, Any]:
     """The parameters of conf/base alone, whatever the environment and the command line say."""
-    base = OmegaConfigLoader(
+    written: dict[str, Any] = _base(config)["parameters"]
+    return written
+
+
+def _base(config: AbstractConfigLoader) -> OmegaConfigLoader:
+    return OmegaConfigLoader(
         config.conf_source, env="base", base_env="base", default_run_env="base"
     )
-    written: dict[str, Any] = base["parameters"]
-    return written
 
 
 def _write_index(
