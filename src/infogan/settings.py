@@ -1,9 +1,10 @@
 """Kedro's settings of this project."""
 
-from infogan.hooks import Guards, Tracking
+from infogan.guards import Guards
+from infogan.hooks import Tracking
 
 _TRACKING = Tracking()
-HOOKS = (Guards(_TRACKING), _TRACKING)
+HOOKS = (Guards(_TRACKING.where), _TRACKING)
 
 # Distribution names, letter for letter. None of them is needed; each would slow every command.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz", "kedro_mlflow")

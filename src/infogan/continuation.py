@@ -1,0 +1,106 @@
+"""Which training goes on, and in which run of MLflow: notes beside the checkpoints.
+
+Trainings that differ in seeds or length alone share a folder of checkpoints. One may wait there,
+interrupted, while another is made, so the note has a run for each.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kedro.io import CatalogProtocol
+
+from infogan.files import atomic
+from infogan.options import Training, fingerprint
+
+SIDECAR = "mlflow_run.json"  # beside the checkpoints: which run they belong to
+
+
+def identity(dataset: str, inputs: dict[str, Any]) -> str:
+    """Of a dataset's training, whose checkpoints lie in a folder of that name."""
+    return fingerprint(
+        inputs[f"params:{dataset}.model"],
+        inputs[f"params:{dataset}.training"],
+        inputs[f"{dataset}.card"]["splits"]["train"]["sha256"],
+    )
+
+
+def interrupted_run(sidecar: Path, training: Training) -> str | None:
+    """The run whose training was interrupted, if there is a checkpoint to continue from."""
+    reached = [
+        iteration
+        for seed in training.seeds
+        for path in sidecar.parent.glob(f"infogan.{seed}.*.pt")
+        if (iteration := int(path.suffixes[-2].removeprefix("."))) <= training.iterations
+    ]
+    # The length may be another than before, but the run has come as far as its checkpoints.
+    runs = [
+        run
+        for run in _noted(sidecar).get("runs", [])
+        if run["seeds"] == list(training.seeds) and reached and run["iterations"] >= max(reached)
+    ]
+    return min(runs, key=lambda run: run["iterations"])["run_id"] if runs else None
+
+
+def noted_run(sidecar: Path) -> str | None:
+    """The run of a study."""
+    return _noted(sidecar).get("run_id")
+
+
+def note_training(sidecar: Path, training: Training, run_id: str) -> None:
+    """Add the run of a training that begins or goes on."""
+    others = [run for run in _waiting(sidecar, training) if run["run_id"] != run_id]
+    own = {"seeds": list(training.seeds), "iterations": training.iterations, "run_id": run_id}
+    _write(sidecar, {"runs": [*others, own]})
+
+
+def note_study(sidecar: Path, run_id: str) -> None:
+    """A study has one run, however often it is gone on with."""
+    _write(sidecar, {"run_id": run_id})
+
+
+def forget(dataset: str, catalog: CatalogProtocol) -> None:
+    """Remove the checkpoints of the training that is now finished, and of no other.
+
+    Those of seeds and iterations that it did not reach belong to one that may still go on.
+    """
+    folder = catalog.load(f"{dataset}.checkpoints")
+    names = [f"{dataset}.card", f"params:{dataset}.model", f"params:{dataset}.training"]
+    inputs = {name: catalog.load(name) for name in names}
+    own = folder / identity(dataset, inputs)
+    training: Training = inputs[f"params:{dataset}.training"]
+    finished = {f"infogan.{seed}": training.iterations for seed in training.seeds}
+    finished[f"baseline.{training.seed}"] = training.baseline_iterations
+    for label, iterations in finished.items():
+        for path in own.glob(f"{label}.*.pt"):
+            if int(path.suffixes[-2].removeprefix(".")) <= iterations:
+                path.unlink()
+        for path in own.glob(f".{label}.*.tmp.pt"):  # left by a killed process
+            path.unlink()
+    if any(own.glob("*.pt")):
+        _write(own / SIDECAR, {"runs": _waiting(own / SIDECAR, training)})
+    else:
+        (own / SIDECAR).unlink(missing_ok=True)
+    for empty in (own, folder):
+        if empty.exists() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def _waiting(sidecar: Path, training: Training) -> list[dict[str, Any]]:
+    """The noted runs of other trainings than this one."""
+    own = (list(training.seeds), training.iterations)
+    runs = _noted(sidecar).get("runs", [])
+    return [run for run in runs if (run["seeds"], run["iterations"]) != own]
+
+
+def _noted(sidecar: Path) -> dict[str, Any]:
+    try:
+        noted: dict[str, Any] = json.loads(sidecar.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return noted
+
+
+def _write(sidecar: Path, noted: dict[str, Any]) -> None:
+    with atomic(sidecar) as temporary:
+        temporary.write_text(json.dumps(noted))

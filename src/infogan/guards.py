@@ -1,0 +1,264 @@
+"""Before `kedro run`: refuse what cannot work, and let one run at a time write."""
+
+import atexit
+import gc
+import hashlib
+import re
+import signal
+import threading
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import numpy as np
+from filelock import FileLock, Timeout
+from kedro.config import AbstractConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.pipeline import Pipeline
+
+from infogan.continuation import forget
+from infogan.errors import UserError
+from infogan.launcher import NODE_RANK, node_rank
+from infogan.options import (
+    BLOCKS,
+    FURTHER_BLOCKS,
+    Data,
+    Model,
+    Reporting,
+    Training,
+    check_blocks,
+)
+from infogan.provenance import conf_base, written_in_base
+from infogan.summary import tell, write_index
+
+_HASHED = 1 << 30  # bytes of images; of more, which take seconds, the number is compared
+
+
+def _datasets(pipeline: Pipeline) -> list[str]:
+    return sorted({node.namespace for node in pipeline.nodes if node.namespace})
+
+
+class Guards:
+    """Refuse what cannot work before anything is computed; let one run at a time write."""
+
+    def __init__(self, where: Callable[[str], str]) -> None:
+        self._where = where  # the run of a data set in MLflow, in words
+        self._locks: list[FileLock] = []
+        self._environment = ""
+        self._config: AbstractConfigLoader | None = None
+        # Else Python looks for garbage among half a million objects before it ends: seconds, which
+        # somebody who interrupts does not have.
+        atexit.register(gc.freeze)
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember what a result is to be compared with."""
+        self._environment = context.env or "base"
+        self._config = context.config_loader
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Check the parameters as a whole, and take the lock of every dataset."""
+        _refuse_ways_to_run(run_params)
+        if self._config is not None:
+            _refuse_a_folder_of_others(self._environment, self._config)
+        given = run_params.get("runtime_params") or {}
+        _refuse_unknown_names(catalog.load("parameters"), given, _datasets(pipeline))
+        for dataset in _datasets(pipeline):
+            blocks = {
+                name: kind.model_validate(catalog.load(f"params:{dataset}.{name}"))
+                for name, kind in (("data", Data), ("model", Model), ("training", Training))
+            }
+            reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
+            try:
+                check_blocks(**blocks)  # type: ignore[arg-type]
+                reporting.check_column_order(blocks["model"])  # type: ignore[arg-type]
+            except UserError as error:
+                raise UserError(f"Parameters of {dataset}: {error}") from None
+        if threading.current_thread() is threading.main_thread():  # else Python forbids it
+            # A polite kill ends like Ctrl-C: saved, and on record as killed.
+            signal.signal(signal.SIGTERM, _interrupt)
+        self._release()
+        if node_rank() > 0:
+            _help(pipeline, catalog)
+        else:
+            for dataset in _datasets(pipeline):
+                self._lock(dataset, catalog.load(f"{dataset}.checkpoints"))
+
+    @hook_impl
+    def before_node_run(self, inputs: dict[str, Any]) -> None:
+        """A training needs a batch, and clusters an image each, however many images turned out to
+        be usable.
+        """
+        training = next((v for v in inputs.values() if isinstance(v, Training)), None)
+        model = next((v for v in inputs.values() if isinstance(v, Model)), None)
+        card = next((v for name, v in inputs.items() if name.endswith(".card")), None)
+        if not (training and model and card):
+            return
+        arrays = next((v for name, v in inputs.items() if name.endswith(".images")), None)
+        if arrays is not None and any(
+            name.endswith((".checkpoints", ".study")) for name in inputs
+        ):
+            _refuse_other_images(arrays["train"], card["splits"]["train"])
+        images = card["splits"]["train"]["images"]
+        if images < training.batch_size:
+            raise UserError(
+                f"training.batch_size is {training.batch_size}, but there are only {images} "
+                "images to train on; a batch cannot be larger than the data."
+            )
+        if training.clustering:
+            name = training.clustering.code
+            categories = next(code.width for code in model.codes if code.name == name)
+            if images < categories:
+                raise UserError(
+                    f"training.clustering makes a cluster for each of the {categories} categories "
+                    f"of {name}, but there are only {images} images to train on: it takes one "
+                    "for each at least."
+                )
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Clear what a finished run no longer needs, and say what it found."""
+        outputs = pipeline.all_outputs()
+        for dataset in _datasets(pipeline):
+            if f"{dataset}.record" in outputs and node_rank() == 0:
+                forget(dataset, catalog)
+            if f"{dataset}.card" in outputs:
+                _clear(catalog.load(f"{dataset}.workspace"))
+        self._release()
+        told = [name for name in _datasets(pipeline) if f"{name}.report" in outputs]
+        for dataset in told:
+            tell(dataset, catalog, self._where(dataset))
+        if told and self._config is not None:
+            base = written_in_base(self._config)
+            page = write_index(told[0], catalog, base, self._environment)
+            click.echo(f"\nAll data sets: {page}")
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let others run."""
+        self._release()
+
+    def _lock(self, dataset: str, folder: Path) -> None:
+        lock = FileLock(folder.parent / f".{dataset}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self._release()
+            raise UserError(
+                f"Another run is at work on {dataset} in {folder.parent.parent}: wait until it "
+                "ends, or use another environment (--env), which writes to a folder of its own."
+            ) from None
+        self._locks.append(lock)
+
+    def _release(self) -> None:
+        while self._locks:
+            self._locks.pop().release()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _refuse_ways_to_run(run_params: Mapping[str, Any]) -> None:
+    """UserError for runners that mix runs of MLflow up and are deaf to Ctrl-C, and for outputs
+    that would be taken for those of other parameters.
+    """
+    runner = re.search(r"\w+Runner\b", str(run_params.get("runner")))
+    if runner and runner[0] != "SequentialRunner":
+        raise UserError(
+            f"--runner={runner[0]} cannot be used: MLflow's runs and Ctrl-C want one node at a "
+            "time. Leave it out; a training uses all cores by itself."
+        )
+    if run_params.get("only_missing_outputs"):
+        raise UserError(
+            "--only-missing-outputs cannot be used: it does not see by which parameters the "
+            "outputs were made. `dvc repro` makes what is missing or stale, and no more."
+        )
+
+
+def _refuse_a_folder_of_others(environment: str, config: AbstractConfigLoader) -> None:
+    """UserError where an environment would write over the results of conf/base."""
+    if environment in ("base", "local"):
+        return
+    root = conf_base(config)["globals"]["data_root"]
+    if config["globals"]["data_root"] == root:
+        raise UserError(
+            f"conf/{environment} has no data folder of its own, so its results would replace "
+            f"those of conf/base in {root}: give it a file globals.yml with the line "
+            f"`data_root: {root}/{environment}`."
+        )
+
+
+def _refuse_other_images(train: np.ndarray, described: Mapping[str, Any]) -> None:
+    """UserError if an ingestion was killed between images and card, or one was replaced."""
+    same = len(train) == described["images"]
+    if same and train.nbytes <= _HASHED:
+        same = hashlib.sha256(np.ascontiguousarray(train).data).hexdigest() == described["sha256"]
+    if not same:
+        raise UserError(
+            "The images to train on are not those that card.json beside them describes: run the "
+            "ingestion again."
+        )
+
+
+def _refuse_unknown_names(
+    parameters: Mapping[str, Any], given: Mapping[str, Any], at_work: Collection[str]
+) -> None:
+    """UserError for what would be ignored in silence: a data set or a block that nobody reads."""
+
+    def hint(name: str, known: Collection[str]) -> str:
+        close = get_close_matches(str(name), known, n=1)
+        return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+
+    datasets = sorted({name.partition(".")[0] for name in pipelines} - {"__default__"})
+    blocks = [*BLOCKS, *FURTHER_BLOCKS]
+    for dataset, written in parameters.items():
+        if dataset not in datasets:
+            raise UserError(
+                f"The parameters have {dataset!r}, which is no data set; {hint(dataset, datasets)}"
+            )
+        if not isinstance(written, Mapping):
+            raise UserError(
+                f"The parameters of {dataset} are {written!r}, but must be blocks: "
+                f"{', '.join(blocks)}."
+            )
+        for name in written:
+            if name not in blocks:
+                strange = f"{dataset}.{name}"
+                raise UserError(
+                    f"The parameters have {strange}, which is no block; {hint(name, blocks)}"
+                )
+    for dataset in given:
+        if dataset not in at_work:
+            raise UserError(
+                f"--params has {dataset}, but what is to be run is of {', '.join(at_work)} alone."
+            )
+
+
+def _help(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Keep in memory what this machine, which only helps another one to train, would write."""
+    for node in pipeline.nodes:
+        training = Training.model_validate(catalog.load(f"params:{node.namespace}.training"))
+        if "training" not in node.tags or training.nodes == 1:
+            raise UserError(
+                f"{NODE_RANK} is {node_rank()}, so this machine helps machine 0 to train, but "
+                f"{node.name} is for one machine: run a pipeline DATASET.training whose "
+                "training.nodes says how many there are."
+            )
+    for name in pipeline.all_outputs():
+        catalog[name] = MemoryDataset()
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()

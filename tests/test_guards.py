@@ -1,0 +1,112 @@
+"""What is refused before anything is computed."""
+
+import re
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline
+from kedro.runner import ThreadRunner
+
+from infogan.errors import UserError
+from infogan.guards import Guards, _refuse_unknown_names
+from infogan.options import BLOCKS
+from infogan.settings import CONFIG_LOADER_ARGS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("runner", ["ThreadRunner", "ParallelRunner", ThreadRunner()])
+def test_nodes_run_one_at_a_time(runner: object) -> None:
+    named = {"runner": getattr(runner, "__name__", str(runner))}  # as Kedro tells of it
+    with pytest.raises(UserError, match=r"(Thread|Parallel)Runner cannot be used"):
+        Guards(str).before_pipeline_run(named, Pipeline([]), DataCatalog())
+
+
+def test_old_outputs_do_not_pass_for_those_of_new_parameters() -> None:
+    with pytest.raises(UserError, match="only-missing-outputs cannot be used"):
+        Guards(str).before_pipeline_run(
+            {"only_missing_outputs": True}, Pipeline([]), DataCatalog()
+        )
+
+
+@pytest.mark.parametrize("own", [{}, {"mine": {"data_root": "data/mine"}}])
+def test_an_environment_has_a_data_folder_of_its_own(tmp_path: Path, own: dict[str, Any]) -> None:
+    (tmp_path / "conf" / "mine").mkdir(parents=True)
+    for environment, globals_yml in ({"base": {"data_root": "data"}} | own).items():
+        file = tmp_path / "conf" / environment / "globals.yml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump(globals_yml))
+    loader = OmegaConfigLoader(str(tmp_path / "conf"), env="mine", **CONFIG_LOADER_ARGS)
+    guards = Guards(str)
+    guards.after_context_created(SimpleNamespace(env="mine", config_loader=loader))  # type: ignore[arg-type]
+    catalog = DataCatalog({"parameters": MemoryDataset({})})
+    if own:
+        guards.before_pipeline_run({}, Pipeline([]), catalog)
+        return
+    with pytest.raises(UserError, match=r"conf/mine has no data folder.*data_root: data/mine"):
+        guards.before_pipeline_run({}, Pipeline([]), catalog)
+
+
+def test_a_run_in_another_thread_is_guarded_too() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            Guards(str).before_pipeline_run({}, Pipeline([]), catalog)
+        except BaseException as error:  # for the other thread to see
+            failed.append(error)
+
+    catalog = DataCatalog({"parameters": MemoryDataset({})})
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert failed == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("parameters", "given", "words"),
+    [
+        ({"digit": {}}, [], "have 'digit', which is no data set; did you mean digits?"),
+        ({"x": {}}, [], "have 'x', which is no data set; there are celeba, chairs, digits, faces"),
+        ({"digits": {"dta": {}}}, [], "have digits.dta, which is no block; did you mean data?"),
+        ({"digits": {"lr_d": 1}}, [], "have digits.lr_d, which is no block; there are source,"),
+        ({"digits": None}, [], "of digits are None, but must be blocks: source, data, model"),
+        (
+            {"digits": {}},
+            ["mnist"],
+            "--params has mnist, but what is to be run is of digits",
+        ),
+    ],
+)
+def test_a_name_that_nobody_would_read_is_refused(
+    parameters: dict[str, Any], given: list[str], words: str
+) -> None:
+    bootstrap_project(ROOT)
+    with pytest.raises(UserError, match=re.escape(words)):
+        _refuse_unknown_names(parameters, {name: {} for name in given}, ["digits"])
+
+
+def test_names_that_are_read_are_not_refused() -> None:
+    bootstrap_project(ROOT)
+    blocks: dict[str, Any] = {name: {} for name in (*BLOCKS, "study")}
+    _refuse_unknown_names({"digits": blocks, "mnist": blocks}, {"digits": {}}, ["digits"])
+
+
+def test_every_place_of_the_catalog_is_that_of_the_project_wherever_one_is_in_it() -> None:
+    """Kedro makes these two keys absolute, and no others."""
+    text = (ROOT / "conf" / "base" / "catalog.yml").read_text()
+    for name, entry in yaml.safe_load(text).items():
+        assert {"path", "filepath"} & set(entry), name
+        assert not [
+            key for key, value in entry.items() if "${" in str(value) and "path" not in key
+        ]
