@@ -64,7 +64,7 @@ def test_an_observation_agrees_with_its_own_table(model: Model, images: np.ndarr
     labels = np.arange(28) % 3
     splits = {"train": images[:20], "test": images[20:]}
     each = {"train": labels[:20], "test": labels[20:]}
-    seen = observe(networks, LatentSpace(model), "c1", PIXELS, splits, each, 3)
+    seen = observe(networks.discriminator, LatentSpace(model), "c1", PIXELS, splits, each, 3)
     table = np.array(seen["test_table"])
     assert table.sum() == 8
     right = sum(table[k, c] for k, c in enumerate(seen["class_of_category"]) if c >= 0)
@@ -84,7 +84,7 @@ def test_information_is_that_of_test_images(model: Model, images: np.ndarray) ->
     labels = np.arange(28) % 3
     splits = {"train": images[:20], "test": images[20:]}
     each = {"train": labels[:20], "test": labels[20:]}
-    seen = observe(networks, space, "c1", PIXELS, splits, each, 3)
+    seen = observe(networks.discriminator, space, "c1", PIXELS, splits, each, 3)
     read = category_probabilities(networks.discriminator, space, splits["test"], PIXELS, 8)
     assert seen["information"] == pytest.approx(category_information(read["c1"]), rel=1e-3)
 
@@ -97,7 +97,13 @@ def test_the_matching_is_fitted_on_the_training_images_alone(
     splits = {"train": images, "test": images}
     # Labels that the categories of the training images are, and those of the test images are not.
     seen = observe(
-        networks, space, "c1", PIXELS, splits, {"train": found, "test": (found + 1) % 3}, 3
+        networks.discriminator,
+        space,
+        "c1",
+        PIXELS,
+        splits,
+        {"train": found, "test": (found + 1) % 3},
+        3,
     )
     assert seen["error_one_to_one"] == 1
 

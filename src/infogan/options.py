@@ -748,7 +748,8 @@ class Study(Block):
 
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)]
     seed: Natural  # of what judges: the classifier of generated images, small deformations
-    mapping_images: Positive  # of the training images, on which categories are matched to classes
+    # Of the training images: on them categories are matched to classes, batch norm recalibrated.
+    mapping_images: Annotated[int, Field(ge=2, strict=True)]
     stability_images: Positive  # of the test images, deformed a little
     generated_images: Natural  # that a classifier judges; 0: none
     common: Recipe = Recipe()  # before each recipe's own changes

@@ -21,7 +21,7 @@ _SCORES = {
 }
 # Beyond this many points between the two ways of batch normalisation, the error is not to be
 # trusted as one number.
-_BATCH_NORM_TOLERANCE = 0.02
+BATCH_NORM_TOLERANCE = 0.02
 _STRONGEST = 3  # factors a code in the table of the report
 
 
@@ -60,7 +60,7 @@ def findings(metrics: Mapping[str, float], alarms: Iterable[str] = ()) -> list[s
         if each:
             sentences.append(f"The error of each categorical code: {', '.join(each)}.")
         change = metrics["error_one_to_one_recalibrated"] - metrics["error_one_to_one"]
-        if abs(change) > _BATCH_NORM_TOLERANCE:
+        if abs(change) > BATCH_NORM_TOLERANCE:
             sentences.append(
                 f"Careful: with batch-norm statistics of real images the error is "
                 f"{metrics['error_one_to_one_recalibrated']:.1%}, more than 2 points apart."

@@ -24,11 +24,12 @@ from infogan.evaluation import (
     read_codes,
 )
 from infogan.information import category_information
-from infogan.networks import Networks, evaluating, to_pixels, to_uint8
+from infogan.networks import Discriminator, Networks, evaluating, to_pixels, to_uint8
 from infogan.options import Consistency, Model, Recipe, Training
 
 # A category tells of a class if this share of the class's images is in it.
 _HELD = 0.2
+_BATCH = 500  # images at once
 # The deformations that a run's stability is judged under, whatever it was trained with: small.
 _SMALL = Consistency(
     codes=("c1",), weight=1.0, balance=1.0, rotation=0.15, scale=0.08, shear=0.1, shift=0.05
@@ -43,7 +44,7 @@ def applied(model: Model, training: Training, recipe: Recipe) -> tuple[Model, Tr
 
 
 def observe(
-    networks: Networks,
+    discriminator: Discriminator,
     space: LatentSpace,
     code: str,
     pixel_range: tuple[float, float],
@@ -55,11 +56,9 @@ def observe(
 
     The matching of categories to classes is fitted on ``train`` and judged on ``test``.
     """
-    with evaluating(networks):
+    with evaluating(discriminator):
         read = {
-            split: category_probabilities(
-                networks.discriminator, space, each, pixel_range, batch_size=500
-            )[code]
+            split: category_probabilities(discriminator, space, each, pixel_range, _BATCH)[code]
             for split, each in images.items()
         }
     categories = {split: each.argmax(dim=1).numpy() for split, each in read.items()}
@@ -85,9 +84,7 @@ def categories_of(
 ) -> np.ndarray:
     """Likeliest category of uint8 images (N, C, H, W): -> (N,)."""
     with evaluating(networks):
-        read = category_probabilities(
-            networks.discriminator, space, images, pixel_range, batch_size=500
-        )
+        read = category_probabilities(networks.discriminator, space, images, pixel_range, _BATCH)
     return read[code].argmax(dim=1).numpy()
 
 
@@ -124,7 +121,7 @@ def shapes_of_codes(
 ) -> dict[str, dict[str, float]]:
     """Absolute rank correlation of each continuous code's mean with slant and width."""
     with evaluating(networks):
-        means, _ = read_codes(networks.discriminator, space, images, pixel_range, 500)
+        means, _ = read_codes(networks.discriminator, space, images, pixel_range, _BATCH)
     shapes = measured_shapes(images)
     return {
         code: {

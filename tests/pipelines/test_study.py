@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infogan import tracking
+from infogan import evaluation, study, tracking
 from infogan.datasets.values import Arrays
 from infogan.errors import UserError
 from infogan.options import Model, Reporting, Study, Training
@@ -329,9 +329,47 @@ def test_final_numbers_are_tracked_as_they_are_told(study_of: RunStudy) -> None:
     names = ("seconds", "error_one_to_one", "error_majority", "information")
     assert tracker.numbers == {
         **{f"eval/{name}": last[name] for name in names},
+        **{f"eval/{name}_recalibrated": each for name, each in run["recalibrated"].items()},
         "eval/stability": run["stability"],
     }
     assert first["information"] != last["information"]
+
+
+def test_an_error_that_hangs_on_batch_norms_statistics_is_told(first: dict[str, Any]) -> None:
+    study = Study.model_validate(STUDY)
+    near, far, old, *_ = runs = [json.loads(json.dumps(run)) for run in first["runs"]]
+    for run in runs:
+        error = run["observations"][-1]["error_one_to_one"]
+        run["recalibrated"]["error_one_to_one"] = error + (0.05 if run is far else 0.01)
+    del old["recalibrated"]
+    page = write_study({"runs": runs}, CARD, study, REPORTING)
+    assert f"neither should be quoted: {far['recipe']}, seed {far['seed']}.**" in page
+    for run in (near, far, old):
+        error = 100 * run["observations"][-1]["error_one_to_one"]
+        again = "–" if run is old else f"{error + (5 if run is far else 1):.2f}"
+        assert f"| {run['recipe']} | {run['seed']} | {error:.2f} | {again} |" in page
+
+
+def test_the_second_error_is_that_of_networks_recalibrated_on_training_images(
+    study_of: RunStudy, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated, observed = [], []
+    recalibrate, observe = evaluation.recalibrated, study.observe
+
+    def recalibrating(discriminator: Any, given: np.ndarray, *others: Any) -> Any:
+        np.testing.assert_array_equal(given, images[:20])
+        calibrated.append(recalibrate(discriminator, given, *others))
+        return calibrated[-1]
+
+    def observing(discriminator: Any, *others: Any) -> Any:
+        observed.append((discriminator, observe(discriminator, *others)))
+        return observed[-1][1]
+
+    monkeypatch.setattr(evaluation, "recalibrated", recalibrating)
+    monkeypatch.setattr(study, "observe", observing)
+    (run,) = study_of(seeds=[4], recipes={"plain": {}})["runs"]
+    assert [seen for each, seen in observed if each in calibrated] == [observed[-1][1]]
+    assert run["recalibrated"].items() <= observed[-1][1].items()
 
 
 def test_generated_images_are_judged_when_asked_for(study_of: RunStudy) -> None:

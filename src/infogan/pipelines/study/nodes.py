@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,12 @@ from infogan.options import (
 from infogan.pipelines.training.nodes import fit_observed
 
 if TYPE_CHECKING:  # for private functions only: the signatures of nodes must resolve at run time
-    from infogan.networks import Networks
+    from infogan.networks import Discriminator, Networks
 
 _logger = logging.getLogger(__name__)
 
 _JUDGING = ("mapping_images", "stability_images", "generated_images")
+_CALIBRATED = 500  # images a batch, where batch norm's statistics are those of real images
 _STABILITY, _GENERATED, _CLASSIFIER, _QUALITY = range(20, 24)  # what the study's seed is for
 
 
@@ -138,7 +139,7 @@ def _train(
         checkpoints,
         model,
         training,
-        lambda state: judge.observe(state.evaluated, model),
+        lambda state: judge.observe(state.evaluated.discriminator, model),
     )
     _, networks = rebuild(weights.card, weights.arrays)
     last = dict(zip(rows.columns, rows.rows[-1], strict=True))
@@ -149,6 +150,9 @@ def _train(
                 f"eval/{name}": value
                 for name, value in record["observations"][-1].items()
                 if isinstance(value, float)
+            },
+            **{
+                f"eval/{name}_recalibrated": each for name, each in numbers["recalibrated"].items()
             },
             "eval/stability": numbers["stability"],
             **{f"generated/{name}": value for name, value in numbers["quality"].items()},
@@ -178,12 +182,12 @@ class _Judge:
         self._train_labels = np.asarray(labels["train"])
         self._judge: Any = None
 
-    def observe(self, networks: "Networks", model: Model) -> dict[str, Any]:
+    def observe(self, discriminator: "Discriminator", model: Model) -> dict[str, Any]:
         from infogan.codes import LatentSpace
         from infogan.study import observe, studied_code
 
         return observe(
-            networks,
+            discriminator,
             LatentSpace(model),
             studied_code(model),
             model.pixel_range,
@@ -196,6 +200,7 @@ class _Judge:
         """What is looked at once, at the end."""
         from infogan.choice import stability
         from infogan.codes import LatentSpace
+        from infogan.evaluation import recalibrated
         from infogan.seeds import derive_seed
         from infogan.study import (
             categories_of,
@@ -210,7 +215,10 @@ class _Judge:
         some = test[: self._study.stability_images]
         seed = derive_seed(self._study.seed, _STABILITY)
         moved = categories_of(networks, space, code, pixels, slightly_deformed(some, pixels, seed))
+        calibrated = recalibrated(networks.discriminator, self._seen["train"], pixels, _CALIBRATED)
+        again = self.observe(calibrated, model)
         return {
+            "recalibrated": {name: again[name] for name in ("error_one_to_one", "error_majority")},
             "categories": categories.tolist(),
             "stability": stability(categories[: len(some)], moved),
             "continuous": shapes_of_codes(networks, space, pixels, test),
@@ -287,6 +295,8 @@ def write_study(
         ),
         greatest=_greatest,
         number=_number,
+        recalibrated=_recalibrated,
+        differ=_differ(runs["runs"]),
         choices={name: choices(each) for name, each in by_recipe.items()},
         faults=faults,
         decided=decided,
@@ -302,6 +312,27 @@ def _changes(study: Study, name: str) -> str:
 def _number(table: Mapping[str, float], name: str, how: str) -> str:
     """A dash where the runs were made before there was this number."""
     return how % table[name] if name in table else "–"
+
+
+def _recalibrated(run: Mapping[str, Any]) -> str:
+    """The error with batch-norm statistics of real images; a dash in runs that lack it."""
+    error = run.get("recalibrated", {}).get("error_one_to_one")
+    return "–" if error is None else f"{100 * error:.2f}"
+
+
+def _differ(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The runs whose error hangs on those statistics."""
+    from infogan.report import BATCH_NORM_TOLERANCE
+
+    return [
+        f"{run['recipe']}, seed {run['seed']}"
+        for run in runs
+        if "recalibrated" in run
+        and abs(
+            run["recalibrated"]["error_one_to_one"] - run["observations"][-1]["error_one_to_one"]
+        )
+        > BATCH_NORM_TOLERANCE
+    ]
 
 
 def _greatest(run: Mapping[str, Any], name: str) -> str:
