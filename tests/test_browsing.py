@@ -181,6 +181,15 @@ def view(tags: dict[str, str]) -> dict[str, Any]:
     return state
 
 
+def test_a_view_of_a_model_without_categories_has_no_empty_section(
+    make_model: Callable[..., Model], training: Training
+) -> None:
+    model = make_model(codes=["c1 uniform -1 1", "c2 uniform -1 1"])
+    state = view(experiment_tags("InfoGAN on toys", model, training))
+    shown = {chart["metricSectionId"] for chart in state["compareRunCharts"]}
+    assert shown == {section["uuid"] for section in state["compareRunSections"]}
+
+
 def test_a_view_shows_l_i_and_h_of_each_code_in_one_chart(
     model: Model, training: Training
 ) -> None:
@@ -188,6 +197,8 @@ def test_a_view_shows_l_i_and_h_of_each_code_in_one_chart(
     charts = [chart.get("selectedMetricKeys") for chart in state["compareRunCharts"]]
     for code in ("c1", "c2", "c3"):
         assert [f"codes/{code}.L_I", f"codes/{code}.H"] in charts
+    assert ["codes/c1.information_real"] in charts
+    assert not any("c2.information_real" in str(chart) for chart in charts)
     sections = [section["uuid"] for section in state["compareRunSections"]]
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == set(sections)
     numbers = [chart["uuid"] for chart in state["compareRunCharts"]]

@@ -12,7 +12,8 @@ from infogan.information import (
     category_information,
     contrast,
     fresh_lower_bounds,
-    unused_categories,
+    read_categories,
+    unused,
 )
 from infogan.networks import Networks, build, evaluating
 from infogan.options import Model
@@ -125,17 +126,21 @@ def test_contrast_is_the_deviation_of_a_pixel_in_units_of_the_range(
     assert contrast(networks, space, (0.0, 1.0), random()) == 0
 
 
-def test_categories_are_unused_if_they_are_the_likeliest_of_no_image(
-    networks: Networks, space: LatentSpace
-) -> None:
+def test_categories_are_read_in_passes_as_at_once(networks: Networks, space: LatentSpace) -> None:
     images = torch.rand(2 * CHUNK + 3, 1, 8, 8)
     with evaluating(networks):
         outputs = networks.discriminator(images)[1]
-    used = set(outputs[:, :3].argmax(dim=1).tolist())
-    assert unused_categories(networks, space, images) == {"c1": sorted({0, 1, 2} - used)}
-    last = networks.discriminator.q_head[-1]
-    torch.nn.init.constant_(last.bias[1:2], 1e6)  # type: ignore[index]
-    assert unused_categories(networks, space, images) == {"c1": [0, 2]}
+    read = read_categories(networks, space, images)
+    assert set(read) == {"c1"}
+    torch.testing.assert_close(read["c1"], outputs[:, :3].softmax(dim=1))
+
+
+def test_categories_are_unused_if_they_are_the_likeliest_of_no_image() -> None:
+    probabilities = torch.tensor(
+        [[0.4, 0.0, 0.6, 0.0], [0.3, 0.3, 0.4, 0.0], [0.9, 0.1, 0.0, 0.0]]
+    )
+    assert unused(probabilities) == [1, 3]
+    assert unused(probabilities[:2]) == [0, 1, 3]
 
 
 @pytest.mark.parametrize("eval_part", [True, False])

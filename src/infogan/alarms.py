@@ -69,7 +69,7 @@ class Alarms:
                 )
 
     def examine(self, iteration: int, contrast: float, unused: Mapping[str, list[int]]) -> None:
-        """What the images show; see ``information.contrast`` and ``unused_categories``."""
+        """What the images show; see ``information.contrast`` and ``unused``."""
         if iteration < GRACE:  # an untrained G makes the same grey image of everything
             return
         if contrast < _FLAT:

@@ -249,11 +249,17 @@ def _state(model: Model, training: Training) -> dict[str, Any]:
             )
             for code in model.codes
         ],
+        "Categories: information on real images": [
+            _lines(f"{code.name} (at most H)", [curve("infogan", f"information_real.{code.name}")])
+            for code in model.codes
+            if isinstance(code, CategoricalPrior)
+        ],
         "Losses, D(x) and D(G(z, c))": [
             _lines("losses", [curve("infogan", f"loss_{each}") for each in "dg"]),
             _lines("D", [curve("infogan", f"d_{x}") for x in ("real", "fake")]),
         ],
     }
+    sections = {title: charts for title, charts in sections.items() if charts}
     return {
         "selectedColumns": list(_COLUMNS),
         "columnOrder": list(_COLUMNS),

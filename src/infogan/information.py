@@ -75,13 +75,13 @@ def contrast(
 
 
 @torch.no_grad()
-def unused_categories(
+def read_categories(
     networks: Networks,
     space: LatentSpace,
     images: Tensor,
     pause: Callable[[], None] = lambda: None,
-) -> dict[str, list[int]]:
-    """Categories that are the likeliest for none of these real images, by categorical code.
+) -> dict[str, Tensor]:
+    """Q(c = k | x) of images (N, C, H, W), by categorical code: (N, K) each, in eval mode.
 
     ``pause`` is called between two passes, as in ``fresh_lower_bounds``.
     """
@@ -92,9 +92,12 @@ def unused_categories(
             read.append(networks.discriminator.q_outputs(networks.discriminator.trunk(chunk)))
     outputs = torch.cat(read)
     return {
-        name: sorted(
-            set(range(code.prior.categories)) - set(outputs[:, place].argmax(dim=1).tolist())
-        )
+        name: code.probabilities(outputs[:, place])
         for name, place in space.q_columns()
         if isinstance(code := space.codes[name], Categorical)
     }
+
+
+def unused(probabilities: Tensor) -> list[int]:
+    """Categories that are the likeliest for none of the images, of probabilities (N, K)."""
+    return sorted(set(range(probabilities.shape[1])) - set(probabilities.argmax(dim=1).tolist()))

@@ -46,7 +46,12 @@ _STANDS_FOR = "stands_for"  # tag of a run that was opened because the store lac
 # MLflow's pages make a group of charts of all metrics that agree up to the last slash, and sort
 # groups and charts by their names.
 _MODELS = {"infogan": "", "baseline": "regular GAN/"}
-_OF_A_CODE = {"entropy": "H", "held_out": "L_I", "lower_bound": "L_I.minibatch"}
+_OF_A_CODE = {
+    "entropy": "H",
+    "held_out": "L_I",
+    "lower_bound": "L_I.minibatch",
+    "information_real": "information_real",
+}
 _PICTURES = {"infogan": "InfoGAN", "baseline": "regular GAN"}
 
 

@@ -197,13 +197,13 @@ def test_unused_categories_are_looked_for_all_over_the_data_set(
 ) -> None:
     monkeypatch.setattr("infogan.pipelines.training.nodes._DIAGNOSED", 10)
     seen: list[torch.Tensor] = []
-    real = information.unused_categories
+    real = information.read_categories
 
     def noted(networks: Any, space: Any, images: torch.Tensor, *others: Any) -> Any:
         seen.append(images)
         return real(networks, space, images, *others)
 
-    monkeypatch.setattr(information, "unused_categories", noted)
+    monkeypatch.setattr(information, "read_categories", noted)
     fit(*data, tmp_path, model, training)
     expected = to_pixels(torch.from_numpy(data[0]["train"][::3].copy()), (0.0, 1.0))
     assert len(seen) == 3
@@ -324,6 +324,33 @@ def test_h_of_each_code_is_sent_where_l_i_on_fresh_codes_is(
         sent = {name: value for name, value in numbers.items() if name.startswith("entropy.")}
         assert sent == (entropies if step % 2 == 0 else {})
         assert (numbers["held_out.c1"] is not None) == (step % 2 == 0)
+
+
+def test_what_categories_tell_of_real_images_is_sent_beside(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    tracker: Remembering,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[float] = []
+    estimate = information.category_information
+
+    def noted(probabilities: torch.Tensor) -> float:
+        assert len(probabilities) == len(data[0]["train"])
+        looked.append(estimate(probabilities))
+        return looked[-1]
+
+    monkeypatch.setattr(information, "category_information", noted)
+    fit(*data, tmp_path, model, make_training(iterations=4, evaluate_every=2, log_every=1))
+    found = {
+        step: numbers["information_real.c1"]
+        for step, numbers in tracker.numbers.items()
+        if "information_real.c1" in numbers
+    }
+    assert found == dict(zip((0, 2, 4), looked, strict=True))
+    assert not any("information_real.c2" in numbers for numbers in tracker.numbers.values())
 
 
 # --- Signals -------------------------------------------------------------------------------------
@@ -503,8 +530,12 @@ def test_side_by_side_a_seed_that_diverges_is_said_when_the_others_are_saved(
     ],
 )
 def test_a_gpu_trains_all_seeds_at_once_unless_told_otherwise(
-    make_training: MakeTraining, changes: dict[str, Any], expected: int
+    make_training: MakeTraining,
+    changes: dict[str, Any],
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert _at_once(make_training(seeds=[0, 1, 2], **changes)) == expected
 
 

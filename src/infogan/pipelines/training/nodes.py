@@ -348,8 +348,8 @@ class _Fit:
 
     def _evaluate(self) -> None:
         bounds = _held_out(self._state, self._game, self._pause)
-        _diagnose(self._state, self._game, self._images, self._alarms, self._pause)
-        self._history.evaluated(bounds)
+        told = _diagnose(self._state, self._game, self._images, self._alarms, self._pause)
+        self._history.evaluated(bounds, told)
         if self._observe:
             self._look(self._observe)
         self._tracker.log_image(
@@ -570,11 +570,14 @@ def _diagnose(
     images: "np.ndarray",
     alarms: "Alarms",
     pause: Callable[[], None],
-) -> None:
-    """Look at generated images, and at the categories of some real ones."""
+) -> dict[str, float]:
+    """Look at generated images, and at the categories of some real ones.
+
+    What categorical codes tell of the real ones, where G is told about codes.
+    """
     import torch
 
-    from infogan.information import contrast, unused_categories
+    from infogan.information import category_information, contrast, read_categories, unused
     from infogan.networks import to_pixels
     from infogan.seeds import DIAGNOSIS, derive_seed
 
@@ -582,19 +585,13 @@ def _diagnose(
     device = state.random.device
     step = -(-len(images) // _DIAGNOSED)
     real = to_pixels(torch.from_numpy(images[::step].copy()).to(device), game.pixel_range)
-    alarms.examine(
-        state.iteration,
-        contrast(
-            state.evaluated,
-            game.space,
-            game.pixel_range,
-            torch.Generator(device).manual_seed(seed),
-            pause,
-        ),
-        unused_categories(state.evaluated, game.space, real, pause)
-        if game.informs_generator
-        else {},
+    random = torch.Generator(device).manual_seed(seed)
+    varies = contrast(state.evaluated, game.space, game.pixel_range, random, pause)
+    read = (
+        read_categories(state.evaluated, game.space, real, pause) if game.informs_generator else {}
     )
+    alarms.examine(state.iteration, varies, {name: unused(each) for name, each in read.items()})
+    return {name: category_information(each) for name, each in read.items()}
 
 
 class _History:
@@ -626,6 +623,7 @@ class _History:
         self._codes = list(game.space.codes)
         entropies = game.space.entropies()
         self._entropies = {f"entropy.{code}": value for code, value in entropies.items()}
+        self._told: dict[str, float] = {}  # of real images, as the last row with held-out numbers
         self._pending: list[Tensor] = []
 
     def open(self) -> None:
@@ -661,14 +659,17 @@ class _History:
         iteration = int(self.rows[-1][0] or 0)
         return self.rows[-1][-1] is None and (iteration % every == 0 or iteration == iterations)
 
-    def evaluated(self, held_out: Sequence[float]) -> None:
-        """Give the last row its held-out numbers."""
+    def evaluated(self, held_out: Sequence[float], told: dict[str, float]) -> None:
+        """Give the last row its held-out numbers; what codes tell of real images goes beside."""
+        self._told = {f"information_real.{code}": value for code, value in told.items()}
         self.rows[-1] = (*self.rows[-1][: -len(self._codes)], *held_out)
 
     def log(self) -> None:
-        """The last row to where numbers go; where it has held-out numbers, with H(c) beside."""
+        """The last row to where numbers go; where it has held-out numbers, with H(c) and what
+        codes tell of real images beside.
+        """
         row = self.rows[-1]
-        beside = self._entropies if row[-1] is not None else {}
+        beside = self._entropies | self._told if row[-1] is not None else {}
         columns = [*self.columns, *beside]
         self._tracker.log_row(self._name, columns, [*row, *beside.values()])
 
