@@ -41,7 +41,7 @@ LIBRARY = {
     "batches": {"seeds"},
     "checkpoint": {"files"},
     "choice": {"errors", "information"},
-    "devices": {"options"},
+    "devices": {"errors", "options"},
     "distributed": {"batches", "networks", "training"},
     "seeds": set(),
     "clustering": {"batches", "codes", "consistency", "networks", "options", "seeds"},

@@ -1,9 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import yaml
-from kedro.config import MissingConfigException
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.cli.utils import KedroCliError
 from omegaconf import OmegaConf
 
@@ -68,6 +69,25 @@ def test_what_a_person_can_mend_is_a_sentence_and_a_bug_is_not(
     wrapped.__cause__ = error
     told = explanation(wrapped)
     assert (told is None) if sentence is None else str(told).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [("smoek", "did you mean smoke?"), ("xyz", "there are base, quick, smoke.")],
+)
+def test_an_environment_that_is_not_there_is_told_beside_those_that_are(
+    tmp_path: Path, typed: str, told: str
+) -> None:
+    for name in ("smoke", "quick", "base"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "globals.yml").touch()
+    (tmp_path / "local").mkdir()
+    with pytest.raises(MissingConfigException) as found:
+        OmegaConfigLoader(str(tmp_path), env=typed, base_env="base", default_run_env="local")[
+            "parameters"
+        ]
+    expected = f"There is no environment {typed} in {tmp_path}; {told}"
+    assert explanation(found.value) == expected
 
 
 def test_other_values_are_numbers_lists_and_texts() -> None:

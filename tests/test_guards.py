@@ -16,7 +16,7 @@ from kedro.pipeline import Pipeline
 from kedro.runner import ThreadRunner
 
 from infogan.errors import UserError
-from infogan.guards import Guards, _refuse_unknown_names
+from infogan.guards import Guards, _refuse_an_environment_of_others, _refuse_unknown_names
 from infogan.options import BLOCKS
 from infogan.settings import CONFIG_LOADER_ARGS
 
@@ -53,6 +53,26 @@ def test_an_environment_has_a_data_folder_of_its_own(tmp_path: Path, own: dict[s
         return
     with pytest.raises(UserError, match=r"conf/mine has no data folder.*data_root: data/mine"):
         guards.before_pipeline_run({}, Pipeline([]), catalog)
+
+
+def test_results_of_conf_base_do_not_pass_for_those_of_an_environment(tmp_path: Path) -> None:
+    for environment, name, written in (
+        ("base", "globals", {"data_root": "data"}),
+        ("width", "globals", {"data_root": "data/width"}),
+        ("width", "parameters_chairs", {"chairs": {"training": {"lr_g": 1.0e-3}}}),
+        ("width", "parameters_faces", {"faces": {}}),
+        ("mine", "globals", {"data_root": "data/mine"}),
+    ):
+        file = tmp_path / environment / f"{name}.yml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump(written))
+    for environment, dataset in (("width", "chairs"), ("width", "faces"), ("mine", "digits")):
+        loader = OmegaConfigLoader(str(tmp_path), env=environment, **CONFIG_LOADER_ARGS)
+        _refuse_an_environment_of_others(environment, loader, [dataset])
+    loader = OmegaConfigLoader(str(tmp_path), env="width", **CONFIG_LOADER_ARGS)
+    told = "conf/width is for chairs, faces; of digits it says nothing"
+    with pytest.raises(UserError, match=told):
+        _refuse_an_environment_of_others("width", loader, ["chairs", "digits"])
 
 
 def test_a_run_in_another_thread_is_guarded_too() -> None:

@@ -135,6 +135,18 @@ def test_the_tracker_in_use_is_that_of_the_dataset_at_work(runs: Runs) -> None:
     assert "device" not in runs["b"].words
 
 
+@pytest.mark.parametrize("off", ["0", "false", "No", "OFF"])
+def test_tracking_can_be_turned_off_for_a_command(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, off: str
+) -> None:
+    monkeypatch.setenv("INFOGAN_TRACKING", off)
+    Command("a").begin("a")
+    assert not runs
+    monkeypatch.setenv("INFOGAN_TRACKING", "1")
+    Command("a").begin("a")
+    assert set(runs) == {"a"}
+
+
 def test_all_runs_of_a_command_that_succeeds_are_finished(runs: Runs) -> None:
     command = Command("ab")
     command.finish("a")

@@ -736,6 +736,7 @@ def test_flattening_goes_into_dictionaries(mnist: dict[str, Any]) -> None:
         ({"generator": ["fc 8x8x1 relu"]}, "last activation must be sigmoid .* or tanh"),
         ({"trunk": ["pool 4"]}, r"^model\.trunk\.0: unknown layer 'pool 4': [^.]*\.$"),
         ({"leaky_slope": 2}, r"^model\.leaky_slope is 2: Input should be less than 1\.$"),
+        ({"q_head": "fc"}, r"^model\.q_head is 'fc': write a list, in square brackets\.$"),
         ({"codes": ["c_2 uniform -1 1"]}, "code 'c_2 uniform -1 1' is not understood"),
         ({"codes": ["c categorical \u00b2"]}, "is not understood"),
     ],

@@ -5,6 +5,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from copy import copy
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import click
@@ -38,7 +40,9 @@ def explanation(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.strerror:
             where = f" {cause.filename}" if cause.filename else ""
             return f"{cause.strerror}:{where or ' no file is named'}."
-        if isinstance(cause, MissingConfigException | OmegaConfBaseException):
+        if isinstance(cause, MissingConfigException):
+            return _no_such_folder(str(cause))
+        if isinstance(cause, OmegaConfBaseException):
             return f"The configuration cannot be read: {cause}"
         if isinstance(cause, yaml.YAMLError | UnicodeDecodeError):
             return f"A file of the configuration cannot be read: {cause}"
@@ -50,6 +54,18 @@ def explanation(error: BaseException) -> str | None:
         if isinstance(cause, AttributeError) and "'kedro.runner'" in str(cause):
             return "--runner names none of Kedro's runners: leave it out."
     return None
+
+
+def _no_such_folder(kedros: str) -> str:
+    """Kedro names the folder that is not there; beside it are those that could be meant."""
+    found = re.search(r"directory: (.+)$", kedros)
+    folder = Path(found[1]) if found else Path()
+    if not found or not folder.parent.is_dir():
+        return f"The configuration cannot be read: {kedros}"
+    known = sorted(each.parent.name for each in folder.parent.glob("*/globals.yml"))
+    close = get_close_matches(folder.name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+    return f"There is no environment {folder.name} in {folder.parent}; {hint}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

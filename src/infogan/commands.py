@@ -66,6 +66,9 @@ def run(arguments: tuple[str, ...]) -> None:
     project = find_kedro_project(Path.cwd())
     if project is None:
         raise UserError(f"{Path.cwd()} is in no Kedro project: change to the project's folder.")
+    logging = project / "conf" / "logging.yml"
+    if logging.exists():  # which Kedro finds from the project's own folder alone
+        os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(logging))
     from kedro.framework.cli.cli import KedroCLI  # which tells at once how it logs
 
     KedroCLI(project).main(["run", *arguments])

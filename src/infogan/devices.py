@@ -6,14 +6,22 @@ from typing import Any
 
 import torch
 
+from infogan.errors import UserError
 from infogan.options import Training
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one. A seed gives other numbers on other devices."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    """``auto`` is the GPU where there is one; UserError if ``cuda`` is asked for without one.
+
+    A seed gives other numbers on other devices.
+    """
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise UserError(
+            "The parameters have device cuda, but torch finds no NVIDIA GPU here: write auto or "
+            "cpu."
+        )
+    return torch.device("cuda" if found and name != "cpu" else "cpu")
 
 
 def configure(training: Training) -> None:

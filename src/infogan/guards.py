@@ -21,6 +21,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
+from omegaconf import OmegaConf
 
 from infogan.continuation import forget
 from infogan.errors import UserError
@@ -70,6 +71,7 @@ class Guards:
         _refuse_ways_to_run(run_params)
         if self._config is not None:
             _refuse_a_folder_of_others(self._environment, self._config)
+            _refuse_an_environment_of_others(self._environment, self._config, _datasets(pipeline))
         given = run_params.get("runtime_params") or {}
         _refuse_unknown_names(catalog.load("parameters"), given, _datasets(pipeline))
         for dataset in _datasets(pipeline):
@@ -196,6 +198,26 @@ def _refuse_a_folder_of_others(environment: str, config: AbstractConfigLoader) -
             f"those of conf/base in {root}: give it a file globals.yml with the line "
             f"`data_root: {root}/{environment}`."
         )
+
+
+def _refuse_an_environment_of_others(
+    environment: str, config: AbstractConfigLoader, at_work: Collection[str]
+) -> None:
+    """UserError where results of conf/base would pass for those of an environment, which has
+    parameters of other data sets alone.
+    """
+    if environment in ("base", "local"):
+        return
+    files = Path(config.conf_source, environment).rglob("parameters*.yml")
+    known = sorted({str(name) for file in files for name in OmegaConf.load(file)})
+    for dataset in at_work:
+        if known and dataset not in known:
+            raise UserError(
+                f"conf/{environment} is for {', '.join(known)}; of {dataset} it says nothing, so "
+                "that the parameters of conf/base would pass for its own: leave --env out. (If "
+                f"they are meant, a file parameters_{dataset}.yml with the line `{dataset}: {{}}` "
+                "says so.)"
+            )
 
 
 def _refuse_other_images(train: np.ndarray, described: Mapping[str, Any]) -> None:

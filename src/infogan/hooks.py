@@ -42,7 +42,8 @@ from infogan.report import tells
 
 _logger = logging.getLogger(__name__)
 
-SWITCH = "INFOGAN_TRACKING"  # 0 turns tracking off for one command
+SWITCH = "INFOGAN_TRACKING"  # turns tracking off for one command
+_OFF = ("0", "false", "no", "off")
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 # Produced datasets that a run keeps as artifacts.
@@ -123,7 +124,8 @@ class Tracking:
         dataset = _dataset(node)
         tracking.activate(self._trackers.get(dataset, tracking.Tracker()))
         settings = self._settings
-        if settings is None or not settings.enabled or os.environ.get(SWITCH, "1") == "0":
+        switched_off = os.environ.get(SWITCH, "").lower() in _OFF
+        if settings is None or not settings.enabled or switched_off:
             return
         if node_rank() > 0 or not node.tags & set(settings.stages):
             return

@@ -408,6 +408,8 @@ def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
             yield f"{key} is not a known key; {hint}"
         elif found["type"] == "missing":
             yield f"{key} is missing."
+        elif found["type"] == "tuple_type":
+            yield f"{key} is {found['input']!r}: write a list, in square brackets."
         elif found["type"] == "value_error":  # our own words, which show the value
             yield f"{key}: {found['msg'].removeprefix('Value error, ')}."
         else:

@@ -310,6 +310,8 @@ def _explain(
         lines += [f"  {name}: {reason}" for reason in reasons or ["no address is left to ask"]]
     lines += [f"Put these files into {folder} (and nothing else):"]
     lines += [_description(file) for file in source.files if file.name in failures]
+    if not source.addresses:
+        lines += ["No address serves them: the head of the parameter file says whose they are."]
     now = f"it is {mirror}" if mirror else "it is not set"
     lines += [
         f"or set {MIRROR_VARIABLE} to a folder or base URL that holds {folder.name}/<file>; {now}."

@@ -102,7 +102,7 @@ def test_a_damaged_file_is_refused_by_name(path: Path, refused: Refused, content
 
 
 def test_a_missing_file_says_what_makes_it(path: Path, refused: Refused) -> None:
-    with refused("history.csv is missing: run the training that writes it first"):
+    with refused("history.csv is missing: run the stage that writes it first"):
         RowsDataset(str(path)).load()
 
 

@@ -197,5 +197,5 @@ def test_a_card_that_is_not_json_is_refused(path: Path, refused: Refused) -> Non
 
 
 def test_a_missing_file_says_what_makes_it(path: Path, refused: Refused) -> None:
-    with refused("infogan.safetensors is missing: run the training that makes it first"):
+    with refused("infogan.safetensors is missing: run the stage that writes it first"):
         WeightsDataset(str(path)).load()

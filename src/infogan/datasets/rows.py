@@ -30,7 +30,7 @@ class RowsDataset(AbstractDataset[Rows, Rows]):
     def load(self) -> Rows:
         """Read what ``save`` wrote."""
         if not self._path.exists():
-            raise UserError(f"{self._path} is missing: run the training that writes it first.")
+            raise UserError(f"{self._path} is missing: run the stage that writes it first.")
         try:
             with self._path.open(newline="") as file:
                 header, *rows = csv.reader(file, strict=True)

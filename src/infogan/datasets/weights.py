@@ -40,7 +40,7 @@ class WeightsDataset(AbstractDataset[Weights, Weights]):
         from safetensors import SafetensorError, safe_open
 
         if not self._path.exists():
-            raise UserError(f"{self._path} is missing: run the training that makes it first.")
+            raise UserError(f"{self._path} is missing: run the stage that writes it first.")
         with self._path.open("rb"):
             pass  # what may not be read is told by the system; safetensors says it is not there
         try:
