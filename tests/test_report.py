@@ -158,6 +158,18 @@ def test_more_than_two_points_between_batch_norms_are_a_warning(
         assert f"{recalibrated:.1%}, more than 2 points apart" in warnings[0]
 
 
+def test_so_are_they_of_the_regular_gans_q() -> None:
+    alone = {**METRICS, "error_one_to_one_recalibrated": METRICS["error_one_to_one"]}
+    told = findings({**alone, "error_baseline_recalibrated": METRICS["error_baseline"] - 0.03})
+    careful = [sentence for sentence in told if sentence.startswith("Careful")]
+    assert careful == [
+        "Careful: with batch-norm statistics of real images the error of the regular GAN's Q is "
+        "78.0%, more than 2 points apart."
+    ]
+    near = {**alone, "error_baseline_recalibrated": METRICS["error_baseline"] + 0.01}
+    assert not any(sentence.startswith("Careful") for sentence in findings(near))
+
+
 def test_without_labels_there_is_no_word_of_errors() -> None:
     unlabelled = {name: value for name, value in METRICS.items() if not name.startswith("error")}
     sentences = findings(unlabelled)

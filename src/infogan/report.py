@@ -59,15 +59,30 @@ def findings(metrics: Mapping[str, float], alarms: Iterable[str] = ()) -> list[s
         ]
         if each:
             sentences.append(f"The error of each categorical code: {', '.join(each)}.")
-        change = metrics["error_one_to_one_recalibrated"] - metrics["error_one_to_one"]
-        if abs(change) > BATCH_NORM_TOLERANCE:
-            sentences.append(
-                f"Careful: with batch-norm statistics of real images the error is "
-                f"{metrics['error_one_to_one_recalibrated']:.1%}, more than 2 points apart."
-            )
+        for name, whose in (
+            ("error_one_to_one", ""),
+            ("error_baseline", " of the regular GAN's Q"),
+        ):
+            again = metrics.get(f"{name}_recalibrated")
+            if again is not None and abs(again - metrics[name]) > BATCH_NORM_TOLERANCE:
+                sentences.append(
+                    f"Careful: with batch-norm statistics of real images the error{whose} is "
+                    f"{again:.1%}, more than 2 points apart."
+                )
     warnings = [f"Alarm: {words}" for words in alarms]
     more = [*_generated(metrics), *_known_factors(metrics), *_over_seeds(metrics)]
     return [*sentences, *more, *warnings]
+
+
+def matching(categories: Mapping[str, Any]) -> str:
+    """Which class each category was matched to on training labels; of ``categories.json``.
+
+    >>> matching({"code": "c1", "class_of_category": [7, -1, 3]})
+    'c1, category: class, matched on training labels: 0: 7, 1: none, 2: 3.'
+    """
+    pairs = enumerate(categories["class_of_category"])
+    listed = ", ".join(f"{place}: {'none' if each < 0 else each}" for place, each in pairs)
+    return f"{categories['code']}, category: class, matched on training labels: {listed}."
 
 
 def _generated(metrics: Mapping[str, float]) -> list[str]:

@@ -14,7 +14,7 @@ from infogan.errors import UserError
 from infogan.files import atomic
 from infogan.options import BLOCKS, Data, Evaluation, Model, Reporting, Training, extensions
 from infogan.provenance import data_name
-from infogan.report import findings
+from infogan.report import findings, matching
 
 
 def tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
@@ -31,6 +31,9 @@ def tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
         click.echo(f"  {extended}")
     for sentence in findings(catalog.load(f"{dataset}.metrics"), record["alarms"].values()):
         click.echo(f"  {sentence}")
+    categories = catalog.load(f"{dataset}.categories")
+    if categories:
+        click.echo(f"  {matching(categories)}")
     click.echo(f"Report:  {report}")
     click.echo(f"Figures: {report.parent / 'figures'}{os.sep}*.png")
     click.echo(f"MLflow:  {where}")

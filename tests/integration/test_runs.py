@@ -45,6 +45,7 @@ METRICS = {
     "error_kmeans",
     "error_untrained",
     "error_baseline",
+    "error_baseline_recalibrated",
     "iterations",
     "seed",
     "seconds_training",
@@ -93,6 +94,7 @@ def test_the_last_lines_say_what_was_found_and_where(tracked: tuple[Project, str
     assert re.search(r"c1: L_I = -?\d\.\d{3} nats on fresh codes, H\(c1\) = 2\.303", found)
     assert "error" in found
     assert "k-means on pixels" in found
+    assert re.search(r"c1, category: class, matched on training labels: 0: \w+, 1: ", found)
     assert str(project.data("08_reporting/digits/report.html")) in found
     assert the_run(project).info.run_id in found
 

@@ -127,7 +127,11 @@ def test_test_images_and_labels_judge_and_neither_match_nor_recalibrate(
     assert first["class_of_category"] == second["class_of_category"]
     assert first["test_table"] != second["test_table"]
     nodes.classify_references(IMAGES, LABELS, model, EVALUATION)
-    assert len(seen) == 3
+    baseline = nodes.classify_baseline(weigh(model), IMAGES, LABELS, CARD, model, EVALUATION)
+    again = nodes.classify(weigh(model), IMAGES, LABELS, CARD, model, EVALUATION)[0]
+    for name in ("", "_recalibrated"):  # the same weights
+        assert baseline[f"error_baseline{name}"] == again[f"error_one_to_one{name}"]
+    assert len(seen) == 5
     for images in seen:
         expected = IMAGES["train"][: EVALUATION.recalibration_images]
         np.testing.assert_array_equal(images, expected)

@@ -79,7 +79,7 @@ def classify(
     several, the error of each stands beside it. Nothing, where there are no labels or no
     categorical code. The categories say of which weights they are.
     """
-    from infogan.evaluation import contingency, judge, match_one_to_one, recalibrated
+    from infogan.evaluation import contingency, match_one_to_one
 
     if not _classifiable(labels, model):
         return {}, {}
@@ -87,12 +87,7 @@ def classify(
     predicted = _categories(networks.discriminator, images, model, evaluation)
     code, numbers = _judged(predicted, labels, model)
 
-    calibration = images["train"][: evaluation.recalibration_images]
-    calibrated = recalibrated(
-        networks.discriminator, calibration, model.pixel_range, evaluation.batch_size
-    )
-    again = _categories(calibrated, images, model, evaluation)[code]
-    recalibrated_numbers = judge(_assign(again, labels), _count(model, code), _classes(labels))
+    again = _judged_again(networks, code, images, labels, model, evaluation)
     train_table, test_table = (
         contingency(predicted[code][split], labels[split], (_count(model, code), _classes(labels)))
         for split in ("train", "test")
@@ -104,7 +99,7 @@ def classify(
         {
             **numbers[code],
             **{
-                f"{name}_recalibrated": recalibrated_numbers[name]
+                f"{name}_recalibrated": again[name]
                 for name in ("error_one_to_one", "error_majority")
             },
             **(of_each if len(of_each) > 1 else {}),
@@ -132,8 +127,10 @@ def classify_baseline(
     networks, _ = _load(weights, card, model, evaluation)
     predicted = _categories(networks.discriminator, images, model, evaluation)
     code, numbers = _judged(predicted, labels, model)
+    again = _judged_again(networks, code, images, labels, model, evaluation)
     return {
         "error_baseline": numbers[code]["error_one_to_one"],
+        "error_baseline_recalibrated": again["error_one_to_one"],
         "error_baseline_majority": numbers[code]["error_majority"],
     }
 
@@ -467,6 +464,26 @@ def _largest(table: Mapping[str, Any]) -> dict[str, float]:
                 for code, row in zip(table[part]["codes"], values, strict=True):
                     numbers[f"correlation.{code}.{factor}"] = float(row[place])
     return numbers
+
+
+def _judged_again(
+    networks: "Networks",
+    code: str,
+    images: Arrays,
+    labels: Arrays,
+    model: Model,
+    evaluation: Evaluation,
+) -> dict[str, float]:
+    """What is judged of a code with batch-norm statistics of real training images."""
+    from infogan.evaluation import judge, recalibrated
+
+    some = images["train"][: evaluation.recalibration_images]
+    calibrated = recalibrated(
+        networks.discriminator, some, model.pixel_range, evaluation.batch_size
+    )
+    again = _categories(calibrated, images, model, evaluation)[code]
+    found: dict[str, float] = judge(_assign(again, labels), _count(model, code), _classes(labels))
+    return found
 
 
 def _load(
