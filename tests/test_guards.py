@@ -60,11 +60,11 @@ def test_results_of_conf_base_do_not_pass_for_those_of_an_environment(tmp_path: 
         ("base", "globals", {"data_root": "data"}),
         ("width", "globals", {"data_root": "data/width"}),
         ("width", "parameters_chairs", {"chairs": {"training": {"lr_g": 1.0e-3}}}),
-        ("width", "parameters_faces", {"faces": {}}),
+        ("width", "parameters/faces", {"faces": {}}),
         ("mine", "globals", {"data_root": "data/mine"}),
     ):
         file = tmp_path / environment / f"{name}.yml"
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True, parents=True)
         file.write_text(yaml.safe_dump(written))
     for environment, dataset in (("width", "chairs"), ("width", "faces"), ("mine", "digits")):
         loader = OmegaConfigLoader(str(tmp_path), env=environment, **CONFIG_LOADER_ARGS)

@@ -208,15 +208,20 @@ def _refuse_an_environment_of_others(
     """
     if environment in ("base", "local"):
         return
-    files = Path(config.conf_source, environment).rglob("parameters*.yml")
-    known = sorted({str(name) for file in files for name in OmegaConf.load(file)})
+    folder = Path(config.conf_source, environment)
+    written = {
+        str(name)
+        for file in folder.rglob("*.y*ml")  # where Kedro looks, too
+        if any(part.startswith("parameters") for part in file.relative_to(folder).parts)
+        for name in OmegaConf.load(file)
+    }
     for dataset in at_work:
-        if known and dataset not in known:
+        if written and dataset not in written:
             raise UserError(
-                f"conf/{environment} is for {', '.join(known)}; of {dataset} it says nothing, so "
-                "that the parameters of conf/base would pass for its own: leave --env out. (If "
-                f"they are meant, a file parameters_{dataset}.yml with the line `{dataset}: {{}}` "
-                "says so.)"
+                f"conf/{environment} is for {', '.join(sorted(written))}; of {dataset} it says "
+                "nothing, so that the parameters of conf/base would pass for its own: leave --env "
+                f"out. (If they are meant, a file parameters_{dataset}.yml with the line "
+                f"`{dataset}: {{}}` says so.)"
             )
 
 
