@@ -90,6 +90,14 @@ def test_an_environment_that_is_not_there_is_told_beside_those_that_are(
     assert explanation(found.value) == expected
 
 
+def test_a_missing_local_folder_is_told_to_who_named_no_environment(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    with pytest.raises(MissingConfigException) as found:
+        OmegaConfigLoader(str(tmp_path), base_env="base", default_run_env="local")["parameters"]
+    expected = f"{tmp_path / 'local'} is missing: make that folder, which may be empty."
+    assert explanation(found.value) == expected
+
+
 def test_other_values_are_numbers_lists_and_texts() -> None:
     text = "a.b=1,a.c=2.0e-4, a.d=[1,2] ,e=word,f=true"
     assert parsed(text) == {"a": {"b": 1, "c": 2e-4, "d": [1, 2]}, "e": "word", "f": True}

@@ -41,6 +41,7 @@ SETTINGS = {
     ("elevation", "faces"): (4e-4, 3e-4, None, 0.1),
     ("lighting", "faces"): (8e-4, 3e-4, None, 0.1),
     ("base", "chairs"): (2e-4, 1e-3, 1, 10),
+    ("paper", "faces"): (2e-4, 5e-4, None, 0.2),
     ("width", "chairs"): (2e-4, 1e-3, 2, 0.05),
     ("procedural", "chairs"): (2e-4, 1e-3, 1, 10),
     ("procedural_width", "chairs"): (2e-4, 1e-3, 2, 0.05),
@@ -120,6 +121,31 @@ def test_rates_and_weights_are_those_of_the_appendix(environment: str, dataset: 
     assert continuous in (None, training.lambda_continuous)
     assert training.batch_size == 128
     assert training.betas == (0.5, 0.999)
+
+
+@pytest.mark.parametrize("dataset", ["svhn", "celeba", "chairs"])
+def test_the_printed_settings_of_others_are_those_of_the_base(dataset: str) -> None:
+    assert parameters("paper", dataset) == parameters("base", dataset)
+
+
+def test_a_learned_sigma_is_all_that_the_printed_settings_of_faces_have_otherwise() -> None:
+    base, paper = parameters("base", "faces"), parameters("paper", "faces")
+    assert base["model"]["spread"] == "fixed"
+    base["model"]["spread"] = "learned"
+    assert paper == base
+
+
+@pytest.mark.parametrize("environment", ["quick", "sample"])
+@pytest.mark.parametrize(("dataset", "weight"), [("svhn", (0.1, 0.02)), ("celeba", (0.1, 0.1))])
+def test_short_runs_have_weights_by_which_something_forms(
+    environment: str, dataset: str, weight: tuple[float, float]
+) -> None:
+    training = parameters(environment, dataset)["training"]
+    assert (training["lambda_categorical"], training["lambda_continuous"]) == weight
+
+
+def test_renders_in_a_folder_have_the_networks_of_faces() -> None:
+    assert parameters("renders", "folder")["model"] == parameters("base", "faces")["model"]
 
 
 def test_the_recipes_of_mnists_study_are_its_environments() -> None:

@@ -3,6 +3,7 @@
 import re
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,12 @@ import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.framework.startup import bootstrap_project
-from kedro.io import DataCatalog, MemoryDataset
-from kedro.pipeline import Pipeline
+from kedro.io import DataCatalog, DatasetNotFoundError, MemoryDataset
+from kedro.pipeline import Pipeline, node
 from kedro.runner import ThreadRunner
 
 from infogan.errors import UserError
-from infogan.guards import Guards, _refuse_an_environment_of_others, _refuse_unknown_names
+from infogan.guards import Guards, _refuse_unknown_names
 from infogan.options import BLOCKS
 from infogan.settings import CONFIG_LOADER_ARGS
 
@@ -55,24 +56,54 @@ def test_an_environment_has_a_data_folder_of_its_own(tmp_path: Path, own: dict[s
         guards.before_pipeline_run({}, Pipeline([]), catalog)
 
 
-def test_results_of_conf_base_do_not_pass_for_those_of_an_environment(tmp_path: Path) -> None:
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., str]:
+    """What is said of a run of a data set in an environment; nothing if it is let through."""
     for environment, name, written in (
         ("base", "globals", {"data_root": "data"}),
+        ("base", "parameters_digits", {"digits": {}}),
         ("width", "globals", {"data_root": "data/width"}),
         ("width", "parameters_chairs", {"chairs": {"training": {"lr_g": 1.0e-3}}}),
         ("width", "parameters/faces", {"faces": {}}),
+        ("width", ".checkpoints/parameters_digits", {"digits": {}}),
         ("mine", "globals", {"data_root": "data/mine"}),
+        ("misspelt", "globals", {"data_root": "data/misspelt"}),
+        ("misspelt", "parameters_chairs", {"chair": {}}),
     ):
         file = tmp_path / environment / f"{name}.yml"
         file.parent.mkdir(exist_ok=True, parents=True)
         file.write_text(yaml.safe_dump(written))
-    for environment, dataset in (("width", "chairs"), ("width", "faces"), ("mine", "digits")):
+    bootstrap_project(ROOT)
+
+    def told(environment: str, dataset: str) -> str:
         loader = OmegaConfigLoader(str(tmp_path), env=environment, **CONFIG_LOADER_ARGS)
-        _refuse_an_environment_of_others(environment, loader, [dataset])
-    loader = OmegaConfigLoader(str(tmp_path), env="width", **CONFIG_LOADER_ARGS)
+        guards = Guards(str)
+        guards.after_context_created(
+            SimpleNamespace(env=environment, config_loader=loader)  # type: ignore[arg-type]
+        )
+        catalog = DataCatalog({"parameters": MemoryDataset(loader["parameters"])})
+        run = Pipeline([node(lambda: 0, None, "x", name="draw")], namespace=dataset)
+        with pytest.raises((UserError, DatasetNotFoundError)) as error:  # there are no blocks
+            guards.before_pipeline_run({}, run, catalog)
+        return str(error.value) if error.type is UserError else ""
+
+    return told
+
+
+def test_results_of_conf_base_do_not_pass_for_those_of_an_environment(
+    refused: Callable[..., str],
+) -> None:
     told = "conf/width is for chairs, faces; of digits it says nothing"
-    with pytest.raises(UserError, match=told):
-        _refuse_an_environment_of_others("width", loader, ["chairs", "digits"])
+    assert told in refused("width", "digits")
+    for environment, dataset in (("width", "chairs"), ("width", "faces"), ("mine", "digits")):
+        assert refused(environment, dataset) == ""
+
+
+def test_a_misspelt_data_set_is_told_as_such_in_an_environment_too(
+    refused: Callable[..., str],
+) -> None:
+    told = "have 'chair', which is no data set; did you mean chairs?"
+    assert told in refused("misspelt", "chairs")
 
 
 def test_a_run_in_another_thread_is_guarded_too() -> None:

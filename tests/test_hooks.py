@@ -224,15 +224,6 @@ def test_the_last_line_says_where_the_run_is_and_whether_it_is_whole(
     )
 
 
-def test_an_experiment_of_dvc_in_a_copy_is_tracked_beside_the_others(tmp_path: Path) -> None:
-    copy = tmp_path / "project" / ".dvc" / "tmp" / "exps" / "temp1234"
-    hooks = Tracking()
-    hooks.after_context_created(context(copy))
-    assert hooks._home == tmp_path / "project"
-    hooks.after_context_created(context(tmp_path / "project"))
-    assert hooks._home == tmp_path / "project"
-
-
 def configured(folder: Path, environment: str, **parameters: Any) -> None:
     """Parameters of an environment, a file a dataset."""
     place = folder / "conf" / environment

@@ -468,7 +468,8 @@ def test_only_missing_files_are_asked_of_people(folder: Path, tmp_path: Path) ->
 
 
 def test_without_any_address_that_is_said(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.bin: no address is"):
+    told = r"(?s)data\.bin: no address is.*No address serves them: the head of the parameter file"
+    with pytest.raises(UserError, match=told):
         fetch(source(), folder, None)
 
 

@@ -13,7 +13,7 @@ from infogan.datasets.values import Weights
 from infogan.options import BLOCKS as BLOCK_TYPES
 from infogan.options import Reporting
 from infogan.report import page as report_page
-from infogan.summary import write_index
+from infogan.summary import tell, write_index
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = yaml.safe_load((ROOT / "conf" / "base" / "parameters_digits.yml").read_text())["digits"]
@@ -61,6 +61,24 @@ def report(catalog: DataCatalog, dataset: str, **record: Any) -> None:
     for name, value in (("metrics", METRICS), ("record", told), ("card", card), ("report", page)):
         catalog.save(f"{dataset}.{name}", value)
     catalog.save(f"{dataset}.model", Weights({"w": np.zeros(1)}, model))
+
+
+@pytest.mark.parametrize("matched", [None, {}, {"code": "c1", "class_of_category": [2, -1]}])
+def test_the_last_lines_tell_which_class_each_category_is(
+    catalog: DataCatalog, capsys: pytest.CaptureFixture[str], matched: dict[str, Any] | None
+) -> None:
+    report(catalog, "a")
+    for block in ("model", "training"):
+        catalog[f"params:a.{block}"] = MemoryDataset(BLOCKS[block])
+    if matched is not None:
+        catalog.save("a.categories", matched)
+    tell("a", catalog, "nowhere")
+    told = capsys.readouterr().out
+    assert told.startswith("\na: what was found\n  c1: L_I = 2.200 nats")
+    assert told.endswith("MLflow:  nowhere\n")
+    assert ("  c1, category: class, matched on training labels: 0: 2, 1: none." in told) == bool(
+        matched
+    )
 
 
 def runs_on(page: Path) -> list[str]:

@@ -60,9 +60,11 @@ def _no_such_folder(kedros: str) -> str:
     """Kedro names the folder that is not there; beside it are those that could be meant."""
     found = re.search(r"directory: (.+)$", kedros)
     folder = Path(found[1]) if found else Path()
-    if not found or not folder.parent.is_dir():
-        return f"The configuration cannot be read: {kedros}"
+    if folder.name == "local":
+        return f"{folder} is missing: make that folder, which may be empty."
     known = sorted(each.parent.name for each in folder.parent.glob("*/globals.yml"))
+    if not found or not known:
+        return f"The configuration cannot be read: {kedros}"
     close = get_close_matches(folder.name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
     return f"There is no environment {folder.name} in {folder.parent}; {hint}"

@@ -1,4 +1,4 @@
-"""Before `kedro run`: refuse what cannot work, and let one run at a time write."""
+"""Around `kedro run`: refuse what cannot work, let one run write, tidy up, say what was found."""
 
 import atexit
 import gc
@@ -71,9 +71,10 @@ class Guards:
         _refuse_ways_to_run(run_params)
         if self._config is not None:
             _refuse_a_folder_of_others(self._environment, self._config)
-            _refuse_an_environment_of_others(self._environment, self._config, _datasets(pipeline))
         given = run_params.get("runtime_params") or {}
         _refuse_unknown_names(catalog.load("parameters"), given, _datasets(pipeline))
+        if self._config is not None:
+            _refuse_an_environment_of_others(self._environment, self._config, _datasets(pipeline))
         for dataset in _datasets(pipeline):
             blocks = {
                 name: kind.model_validate(catalog.load(f"params:{dataset}.{name}"))
@@ -211,8 +212,8 @@ def _refuse_an_environment_of_others(
     folder = Path(config.conf_source, environment)
     written = {
         str(name)
-        for file in folder.rglob("*.y*ml")  # where Kedro looks, too
-        if any(part.startswith("parameters") for part in file.relative_to(folder).parts)
+        for file in folder.rglob("*")
+        if _holds_parameters(file.relative_to(folder))
         for name in OmegaConf.load(file)
     }
     for dataset in at_work:
@@ -223,6 +224,13 @@ def _refuse_an_environment_of_others(
                 f"out. (If they are meant, a file parameters_{dataset}.yml with the line "
                 f"`{dataset}: {{}}` says so.)"
             )
+
+
+def _holds_parameters(path: Path) -> bool:
+    """Whether Kedro takes a file of an environment for one of parameters."""
+    shown = not any(part.startswith(".") for part in path.parts)
+    named = any(part.startswith("parameters") for part in path.parts)
+    return shown and named and path.suffix in (".yml", ".yaml", ".json")
 
 
 def _refuse_other_images(train: np.ndarray, described: Mapping[str, Any]) -> None:

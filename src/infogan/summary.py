@@ -31,8 +31,8 @@ def tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
         click.echo(f"  {extended}")
     for sentence in findings(catalog.load(f"{dataset}.metrics"), record["alarms"].values()):
         click.echo(f"  {sentence}")
-    categories = catalog.load(f"{dataset}.categories")
-    if categories:
+    known = catalog.exists(f"{dataset}.categories")
+    if known and (categories := catalog.load(f"{dataset}.categories")):
         click.echo(f"  {matching(categories)}")
     click.echo(f"Report:  {report}")
     click.echo(f"Figures: {report.parent / 'figures'}{os.sep}*.png")

@@ -128,6 +128,7 @@ def test_a_data_set_is_added_as_its_page_says(project: Project) -> None:
     digits = yaml.safe_load((conf / "parameters_digits.yml").read_text())["digits"]
     written = {"shapes": {**digits, **yaml.safe_load(parameters)}}
     (conf / "parameters_shapes.yml").write_text(yaml.safe_dump(written))
+    (conf.parent / "smoke" / "parameters_shapes.yml").write_text("shapes: {}")
     # 3. The catalog entry.
     catalog = conf / "catalog.yml"
     catalog.write_text(catalog.read_text() + entry)

@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 Result = tuple[Weights, Rows, dict[str, Any]]
 
-_DIAGNOSED = 2000  # real images that are looked at for unused categories
+_DIAGNOSED = 2000  # real images at most, whose categories are looked at
 
 
 def fit(
