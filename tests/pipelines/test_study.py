@@ -343,7 +343,7 @@ def test_an_error_that_hangs_on_batch_norms_statistics_is_told(first: dict[str, 
         run["recalibrated"]["error_one_to_one"] = error + (0.05 if run is far else 0.01)
     del old["recalibrated"]
     page = write_study({"runs": runs}, CARD, study, REPORTING)
-    assert f"neither should be quoted: {far['recipe']}, seed {far['seed']}.**" in page
+    assert f"neither should be quoted: {far['recipe']}, seed {far['seed']}.**\n\n*Faults*" in page
     for run in (near, far, old):
         error = 100 * run["observations"][-1]["error_one_to_one"]
         again = "–" if run is old else f"{error + (5 if run is far else 1):.2f}"
