@@ -78,11 +78,13 @@ def matching(categories: Mapping[str, Any]) -> str:
     """Which class each category was matched to on training labels; of ``categories.json``.
 
     >>> matching({"code": "c1", "class_of_category": [7, -1, 3]})
-    'c1, category: class, matched on training labels: 0: 7, 1: none, 2: 3.'
+    'c1, category: class, matched on training labels: 0: 7, 2: 3; 1 of 3 without a class.'
     """
-    pairs = enumerate(categories["class_of_category"])
-    listed = ", ".join(f"{place}: {'none' if each < 0 else each}" for place, each in pairs)
-    return f"{categories['code']}, category: class, matched on training labels: {listed}."
+    classes = categories["class_of_category"]
+    listed = ", ".join(f"{place}: {each}" for place, each in enumerate(classes) if each >= 0)
+    left = sum(each < 0 for each in classes)
+    rest = f"; {left} of {len(classes)} without a class" if left else ""
+    return f"{categories['code']}, category: class, matched on training labels: {listed}{rest}."
 
 
 def _generated(metrics: Mapping[str, float]) -> list[str]:
