@@ -56,22 +56,37 @@ def cli() -> None:
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )
+@click.option("--conf-source", "conf", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_plainly
-def run(arguments: tuple[str, ...]) -> None:
-    """Run the project of the current folder: the same as `kedro run`."""
+def run(conf: Path | None, arguments: tuple[str, ...]) -> None:
+    """Run the project of the current folder: the same as `kedro run`. Elsewhere --conf-source
+    names the configuration that `kedro package` made, and data/ is of the current folder.
+    """
     os.environ.setdefault("DO_NOT_TRACK", "1")  # by Kedro, where no project says so
     from kedro.utils import find_kedro_project
 
     project = find_kedro_project(Path.cwd())
-    if project is None:
-        raise UserError(f"{Path.cwd()} is in no Kedro project: change to the project's folder.")
-    logging = project / "conf" / "logging.yml"
+    if project is None and conf is None:
+        raise UserError(
+            f"{Path.cwd()} is in no Kedro project: change to the project's folder, or name the "
+            "configuration with --conf-source."
+        )
+    logging = (conf or project / "conf") / "logging.yml"
     if logging.exists():  # which Kedro finds from the project's own folder alone
         os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(logging))
-    from kedro.framework.cli.cli import KedroCLI  # which tells at once how it logs
+    arguments = ("run", *([f"--conf-source={conf}"] if conf else []), *arguments)
+    if project is None:
+        from kedro.framework.project import configure_project  # which logs, too
 
-    KedroCLI(project).main(["run", *arguments])
+        configure_project("infogan")
+        from infogan.cli import cli as packaged
+
+        packaged.main(arguments, prog_name="infogan")
+    else:
+        from kedro.framework.cli.cli import KedroCLI  # which logs at once
+
+        KedroCLI(project).main(arguments)
 
 
 # --- generate ------------------------------------------------------------------------------------

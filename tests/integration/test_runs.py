@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from kedro_project import Project
+from kedro_project import BIN, Project
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
@@ -243,3 +246,30 @@ def test_mnist_runs_from_its_true_file_format(tiny_mnist: Project) -> None:
 def test_a_variant_writes_only_below_its_own_data_root(tracked: tuple[Project, str]) -> None:
     project, _ = tracked
     assert {path.name for path in (project.folder / "data").iterdir()} == {"smoke"}
+
+
+def infogan_run(project: Project, folder: Path, *arguments: str) -> None:
+    """`infogan run` of digits' ingestion in a folder; conf/logging.yml says how it logs."""
+    done = subprocess.run(
+        [BIN / "infogan", "run", "--env=smoke", "--pipelines=digits.ingestion", *arguments],
+        check=False,
+        cwd=folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d\d:\d\d:\d\d INFO    Running node: fetch", done.stderr)
+
+
+def test_infogan_run_finds_the_project_from_a_folder_below(project: Project) -> None:
+    infogan_run(project, project.folder / "conf" / "local")
+    assert project.data("05_model_input/digits/card.json").exists()
+
+
+def test_the_packaged_project_runs_in_any_folder(tmp_path: Path, project: Project) -> None:
+    # What `kedro package` makes is this package, and conf/ apart.
+    shutil.copytree(project.folder / "conf", tmp_path / "settings")
+    infogan_run(project, tmp_path, "--conf-source=settings")
+    assert (tmp_path / "data/smoke/05_model_input/digits/card.json").exists()
