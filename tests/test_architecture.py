@@ -92,6 +92,7 @@ KEDRO_HALF = {
     "served": {"errors", "trained"},
     "comparison": {"errors"},
     "commands": {
+        "cli",
         "comparison",
         "datasets.values",
         "errors",
@@ -102,7 +103,7 @@ KEDRO_HALF = {
     "explorer.app": {"comparison", "errors", "trained"},
     "tracking": {"errors", "files", "registry"},
     "browsing": {"options", "report", "tracking"},
-    "continuation": {"files", "options"},
+    "continuation": {"checkpoint", "files", "options"},
     "provenance": set(),
     "summary": {"browsing", "errors", "files", "index", "options", "provenance", "report"},
     "guards": {"continuation", "errors", "launcher", "options", "provenance", "summary"},

@@ -1,6 +1,7 @@
 """A checkpoint is whole, or it is set aside."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,44 @@ def test_what_is_begun_anew_replaces_all_others(tmp_path: Path) -> None:
         checkpoint.save(tmp_path, "game", iteration, content(iteration))
     checkpoint.save(tmp_path, "game", 10, content(10), anew=True)
     assert names(tmp_path) == ["game.000000010.pt"]
+
+
+def test_a_damaged_checkpoint_is_never_deleted(tmp_path: Path) -> None:
+    for iteration in (10, 20):
+        checkpoint.save(tmp_path, "game", iteration, content(iteration))
+    (tmp_path / "game.000000010.pt").write_bytes(b"once")
+    checkpoint.save(tmp_path, "game", 30, content(30))  # which has the place of iteration 10
+    checkpoint.save(tmp_path, "game", 10, content(10))
+    (tmp_path / "game.000000010.pt").write_bytes(b"twice")
+    checkpoint.save(tmp_path, "game", 40, content(40), anew=True)
+    assert names(tmp_path) == [
+        "game.000000010.pt.damaged",
+        "game.000000010.pt.damaged1",
+        "game.000000040.pt",
+    ]
+    assert (tmp_path / "game.000000010.pt.damaged").read_bytes() == b"once"
+    (tmp_path / "game.000000040.pt").write_bytes(b"at the end")
+    checkpoint.discard(tmp_path, "game", 40)
+    assert names(tmp_path)[2:] == ["game.000000040.pt.damaged"]
+
+
+def test_somebodys_copy_is_neither_used_nor_removed(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, "game.0", 10, content(10))
+    copies = ["game.0.000000030.backup.pt", "game.0.backup.000000030.pt", "game.0.30.pt"]
+    for name in copies:
+        shutil.copy(tmp_path / "game.0.000000010.pt", tmp_path / name)
+    assert checkpoint.reached(tmp_path, "game.0") == [10]
+    for iteration in (20, 30, 40):
+        checkpoint.save(tmp_path, "game.0", iteration, content(iteration))
+    assert checkpoint.reached(tmp_path, "game.0") == [40, 30]
+    checkpoint.discard(tmp_path, "game.0", 30)
+    assert names(tmp_path) == sorted([*copies, "game.0.000000040.pt"])
+
+
+def test_a_checkpoint_that_holds_other_things_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, "game", 1, content(0.1))
+    monkeypatch.setattr(checkpoint, "_FORMAT", 1000)  # as a later version has it
+    assert checkpoint.load(tmp_path, "game", CPU) is None
+    assert names(tmp_path) == [f"game.000000001.pt{checkpoint.FOREIGN}"]

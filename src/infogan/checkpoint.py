@@ -2,13 +2,15 @@
 
 A checkpoint is ``<folder>/<name>.<iteration>.pt``: the SHA-256 of what follows, then what torch
 saves, which says the names of folder and checkpoint again. The last two are kept, so that a good
-one is left should the last one be lost.
+one is left should the last one be lost. What is damaged or another's is never deleted.
 """
 
 import hashlib
 import io
 import logging
 import pickle
+import re
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from infogan.files import atomic
 _logger = logging.getLogger(__name__)
 
 _KEPT = 2
+_FORMAT = 2  # of what is in it; one of another format is another's
 _DIGEST = hashlib.sha256().digest_size
 DAMAGED, FOREIGN = ".damaged", ".foreign"  # suffixes of what is set aside
 
@@ -31,17 +34,17 @@ def save(
     Later ones, of a training that was to last longer, stay. ``anew``: all others are removed.
     """
     buffer = io.BytesIO()
-    torch.save({"of": _owner(folder, name), "content": content}, buffer)
+    torch.save({"of": _owner(folder, name), "format": _FORMAT, "content": content}, buffer)
     payload = buffer.getbuffer()
     path = _path(folder, name, iteration)
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(hashlib.sha256(payload).digest())
         file.write(payload)
-    others = [each for each in _newest_first(folder, name) if each != path]
-    for each in others if anew else [each for each in others if each < path][_KEPT - 1 :]:
-        each.unlink()
-    for left in folder.glob(f".{name}.*.tmp.pt"):  # by a killed process
-        left.unlink()
+    others = {at: each for at, each in _newest_first(folder, name).items() if at != iteration}
+    earlier = [each for at, each in others.items() if at < iteration]
+    for each in others.values() if anew else earlier[_KEPT - 1 :]:
+        _remove(each, folder, name)
+    _remove_unfinished(folder, name)
 
 
 def load(
@@ -52,21 +55,51 @@ def load(
     One that is damaged, or of another training, is set aside under another name, with a warning,
     for whoever wants to know.
     """
-    for path in _newest_first(folder, name):
-        if up_to is not None and path > _path(folder, name, up_to):
+    for iteration, path in _newest_first(folder, name).items():
+        if up_to is not None and iteration > up_to:
             continue
-        stored = memoryview(path.read_bytes())
-        digest, payload = bytes(stored[:_DIGEST]), stored[_DIGEST:]
-        if hashlib.sha256(payload).digest() != digest:
-            _set_aside(path, DAMAGED, "is damaged")
-            continue
-        content = _content(payload, device)
-        if content is None or content.get("of") != _owner(folder, name):
-            _set_aside(path, FOREIGN, "is of another training")
-            continue
-        found: dict[str, Any] = content["content"]
-        return found
+        found = _read(path, folder, name, device)
+        if found is not None:
+            return found
     return None
+
+
+def reached(folder: Path, name: str) -> list[int]:
+    """At which iterations there is a checkpoint."""
+    return list(_newest_first(folder, name))
+
+
+def discard(folder: Path, name: str, up_to: int) -> None:
+    """Remove the checkpoints of a training that has ended, of at most the iteration ``up_to``."""
+    for iteration, path in _newest_first(folder, name).items():
+        if iteration <= up_to:
+            _remove(path, folder, name)
+    _remove_unfinished(folder, name)
+
+
+def _remove(path: Path, folder: Path, name: str) -> None:
+    if _read(path, folder, name, torch.device("cpu")) is not None:
+        path.unlink()
+
+
+def _remove_unfinished(folder: Path, name: str) -> None:
+    for left in folder.glob(f".{name}.*.tmp.pt"):  # by a killed process
+        left.unlink()
+
+
+def _read(path: Path, folder: Path, name: str, device: torch.device) -> dict[str, Any] | None:
+    """What was saved there; None if the file has had to be set aside."""
+    stored = memoryview(path.read_bytes())
+    digest, payload = bytes(stored[:_DIGEST]), stored[_DIGEST:]
+    if hashlib.sha256(payload).digest() != digest:
+        _set_aside(path, DAMAGED, "is damaged")
+        return None
+    content = _content(payload, device) or {}
+    if (content.get("of"), content.get("format")) != (_owner(folder, name), _FORMAT):
+        _set_aside(path, FOREIGN, "is of another training")
+        return None
+    found: dict[str, Any] = content["content"]
+    return found
 
 
 def _content(payload: memoryview, device: torch.device) -> dict[str, Any] | None:
@@ -79,8 +112,9 @@ def _content(payload: memoryview, device: torch.device) -> dict[str, Any] | None
 
 
 def _set_aside(path: Path, suffix: str, what: str) -> None:
-    aside = path.with_name(path.name + suffix)
-    path.replace(aside)
+    names = (f"{path.name}{suffix}{number or ''}" for number in count())
+    aside = next(each for name in names if not (each := path.with_name(name)).exists())
+    path.rename(aside)
     _logger.warning("%s %s and is not used; it is kept as %s", path, what, aside.name)
 
 
@@ -92,5 +126,11 @@ def _path(folder: Path, name: str, iteration: int) -> Path:
     return folder / f"{name}.{iteration:09d}.pt"
 
 
-def _newest_first(folder: Path, name: str) -> list[Path]:
-    return sorted(folder.glob(f"{name}.*.pt"), reverse=True)
+def _newest_first(folder: Path, name: str) -> dict[int, Path]:
+    """Checkpoints by their iterations; a file of any other name is somebody's own."""
+    found = {
+        int(known[1]): path
+        for path in folder.glob(f"{name}.*.pt")
+        if (known := re.fullmatch(rf"{re.escape(name)}\.(\d{{9}})\.pt", path.name))
+    }
+    return dict(sorted(found.items(), reverse=True))

@@ -5,6 +5,7 @@ interrupted, while another is made, so the note has a run for each.
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ def identity(dataset: str, inputs: dict[str, Any]) -> str:
 
 def interrupted_run(sidecar: Path, training: Training) -> str | None:
     """The run whose training was interrupted, if there is a checkpoint to continue from."""
+    from infogan.checkpoint import reached as at
+
     reached = [
         iteration
         for seed in training.seeds
-        for path in sidecar.parent.glob(f"infogan.{seed}.*.pt")
-        if (iteration := int(path.suffixes[-2].removeprefix("."))) <= training.iterations
+        for iteration in at(sidecar.parent, f"infogan.{seed}")
+        if iteration <= training.iterations
     ]
     # The length may be another than before, but the run has come as far as its checkpoints.
     runs = [
@@ -59,24 +62,26 @@ def note_study(sidecar: Path, run_id: str) -> None:
     _write(sidecar, {"run_id": run_id})
 
 
-def forget(dataset: str, catalog: CatalogProtocol) -> None:
-    """Remove the checkpoints of the training that is now finished, and of no other.
+def forget(dataset: str, catalog: CatalogProtocol, outputs: Collection[str]) -> None:
+    """Remove the checkpoints of what is now trained, InfoGAN or the regular GAN, and of no other.
 
     Those of seeds and iterations that it did not reach belong to one that may still go on.
+    ``outputs`` are those of the run.
     """
+    from infogan.checkpoint import discard
+
     folder = catalog.load(f"{dataset}.checkpoints")
     names = [f"{dataset}.card", f"params:{dataset}.model", f"params:{dataset}.training"]
     inputs = {name: catalog.load(name) for name in names}
     own = folder / identity(dataset, inputs)
     training: Training = inputs[f"params:{dataset}.training"]
-    finished = {f"infogan.{seed}": training.iterations for seed in training.seeds}
-    finished[f"baseline.{training.seed}"] = training.baseline_iterations
+    finished: dict[str, int] = {}
+    if f"{dataset}.record" in outputs:
+        finished |= {f"infogan.{seed}": training.iterations for seed in training.seeds}
+    if f"{dataset}.baseline_record" in outputs:
+        finished[f"baseline.{training.seed}"] = training.baseline_iterations
     for label, iterations in finished.items():
-        for path in own.glob(f"{label}.*.pt"):
-            if int(path.suffixes[-2].removeprefix(".")) <= iterations:
-                path.unlink()
-        for path in own.glob(f".{label}.*.tmp.pt"):  # left by a killed process
-            path.unlink()
+        discard(own, label, iterations)
     if any(own.glob("*.pt")):
         _write(own / SIDECAR, {"runs": _waiting(own / SIDECAR, training)})
     else:

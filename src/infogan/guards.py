@@ -132,8 +132,9 @@ class Guards:
         """Clear what a finished run no longer needs, and say what it found."""
         outputs = pipeline.all_outputs()
         for dataset in _datasets(pipeline):
-            if f"{dataset}.record" in outputs and node_rank() == 0:
-                forget(dataset, catalog)
+            trained = {f"{dataset}.record", f"{dataset}.baseline_record"} & outputs
+            if trained and node_rank() == 0:
+                forget(dataset, catalog, trained)
             if f"{dataset}.card" in outputs:
                 _clear(catalog.load(f"{dataset}.workspace"))
         self._release()
