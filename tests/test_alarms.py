@@ -1,11 +1,15 @@
 """Each alarm is provoked once, and is silent just short of it."""
 
 import math
+from collections.abc import Callable
 
 import pytest
+import torch
 
-from infogan.alarms import ADVICE, GRACE, WINDOW, Alarms
+from infogan.alarms import ADVICE, GRACE, WINDOW, Alarms, least_information
+from infogan.codes import LatentSpace
 from infogan.errors import UserError
+from infogan.options import Model
 
 
 @pytest.fixture
@@ -15,7 +19,8 @@ def told() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def alarms(told: list[tuple[str, str]]) -> Alarms:
-    return Alarms("infogan", {"c1": math.log(10)}, lambda *words: told.append(words))
+    least = {"c1": (0.05 * math.log(10), "5% of H(c1) = 2.303")}
+    return Alarms("infogan", least, lambda *words: told.append(words))
 
 
 def numbers(**changes: float) -> dict[str, float]:
@@ -65,9 +70,37 @@ def test_little_information_is_told_after_the_grace(
     assert "L_I(c1) was 0.000 nats, less than 5% of H(c1) = 2.303" in told[0][1]
 
     told.clear()
-    other = Alarms("infogan", {"c1": math.log(10)}, lambda *words: told.append(words))
+    other = Alarms("infogan", {"c1": (little, "")}, lambda *words: told.append(words))
     watch(other, 1, 2 * GRACE, bound=little * 1.001)
     assert told == []
+
+
+@pytest.mark.parametrize("spread", ["fixed", "learned"])
+@pytest.mark.parametrize(("told_of_it", "ignored"), [(0.0, True), (0.04, True), (0.06, False)])
+def test_a_continuous_code_is_ignored_if_the_best_q_can_tell_little_of_it(
+    make_model: Callable[..., Model], spread: str, told_of_it: float, ignored: bool
+) -> None:
+    model = make_model(spread=spread, codes=["c1 uniform -2 1 x2"])
+    space, variance, random = LatentSpace(model), 9 / 12, torch.Generator().manual_seed(0)
+    codes = space.codes["c1"].sample(400_000, random)
+    # A reading from which that share of the variance is known, and the sigma that fits the rest.
+    noise = torch.randn(codes.shape, generator=random)
+    means = -0.5 + told_of_it * (codes + 0.5)
+    means += (told_of_it * (1 - told_of_it) * variance) ** 0.5 * noise
+    log_sigma = math.log((1 - told_of_it) * variance) / 2
+    outputs = torch.cat([means, torch.full_like(means, log_sigma)], dim=1)
+    likelihood = float(space.codes["c1"].log_likelihood(outputs, codes).mean())
+    least, words = least_information(model)["c1"]
+    assert (likelihood + space.entropies()["c1"] < least) == ignored
+    assert words == f"{least:.3f}, where Q can tell 5% of the variance of c1"
+
+
+def test_of_a_categorical_code_the_least_is_a_share_of_its_entropy(
+    make_model: Callable[..., Model],
+) -> None:
+    least, words = least_information(make_model(codes=["c1 categorical 10"]))["c1"]
+    assert least == pytest.approx(0.05 * math.log(10))
+    assert words == "5% of H(c1) = 2.303"
 
 
 def test_a_regular_gan_is_not_blamed_for_little_information(

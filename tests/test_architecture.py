@@ -37,7 +37,7 @@ LIBRARY = {
     "interrupts": set(),
     "consistency": {"options", "schedules"},
     "options": {"errors", "schedules"},
-    "alarms": {"errors"},
+    "alarms": {"errors", "options"},
     "batches": {"seeds"},
     "checkpoint": {"files"},
     "choice": {"errors", "information"},

@@ -56,6 +56,8 @@ def test_a_path_that_is_not_utf_8_is_refused_with_what_helps() -> None:
         (ValueError("Pipeline does not contain nodes named ['x']."), "Pipeline does not contain"),
         (ValueError("Pipeline does not contain datasets named ['x']"), "Pipeline does not cont"),
         (KedroCliError("--pipeline and --pipelines"), "--pipeline and --pipelines"),
+        (OSError(13, "Permission denied", "a.pt"), "Permission denied: a.pt."),
+        (OSError(28, "Disk full", "a.pt"), "Disk full: a.pt. Make room and give the same command"),
         (AttributeError("module 'kedro.runner' has no attribute 'Foo'"), "--runner names none"),
         (AttributeError("a bug"), None),
         (ValueError("a bug"), None),

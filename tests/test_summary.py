@@ -58,7 +58,14 @@ def report(catalog: DataCatalog, dataset: str, **record: Any) -> None:
     facts = {"trained from": told["started"]}
     block = Reporting.model_validate(BLOCKS["reporting"])
     page = report_page(block, block.title, METRICS, {}, {}, facts, {})
-    for name, value in (("metrics", METRICS), ("record", told), ("card", card), ("report", page)):
+    made = {
+        "metrics": METRICS,
+        "record": told,
+        "baseline_record": {"alarms": {"d_wins": "certain"}},
+        "card": card,
+        "report": page,
+    }
+    for name, value in made.items():
         catalog.save(f"{dataset}.{name}", value)
     catalog.save(f"{dataset}.model", Weights({"w": np.zeros(1)}, model))
 
@@ -75,6 +82,7 @@ def test_the_last_lines_tell_which_class_each_category_is(
     tell("a", catalog, "nowhere")
     told = capsys.readouterr().out
     assert told.startswith("\na: what was found\n  c1: L_I = 2.200 nats")
+    assert "\n  Alarm: Regular GAN: certain\n" in told
     assert told.endswith("MLflow:  nowhere\n")
     line = "  c1, category: class, matched on training labels: 0: 2; 1 of 2 without a class."
     assert (line in told) == bool(matched)
@@ -82,6 +90,12 @@ def test_the_last_lines_tell_which_class_each_category_is(
 
 def runs_on(page: Path) -> list[str]:
     return re.findall(r"run ([abc])<", page.read_text())
+
+
+def test_the_index_has_the_alarms_of_the_regular_gan(catalog: DataCatalog) -> None:
+    report(catalog, "a")
+    page = write_index("a", catalog, BASE, "base").read_text()
+    assert "Alarm: Regular GAN: certain" in page
 
 
 def test_the_index_has_all_reports_that_are_there_in_the_order_of_names(

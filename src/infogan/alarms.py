@@ -6,43 +6,67 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from infogan.errors import UserError
+from infogan.options import CategoricalPrior, Model
 
 _logger = logging.getLogger(__name__)
 
 WINDOW = 200  # iterations, before a state of affairs is worth a warning
 GRACE = 500  # iterations, before images and codes can be expected to mean anything
 _CERTAIN = (0.99, 0.01)  # D(real) above the first and D(fake) below the second: D wins
-_LITTLE = 0.05  # of H(c)
+_LITTLE = 0.05  # of H(c); of a continuous code's variance
 _FLAT = 0.01  # of the pixel range
 
 ADVICE = {
     "d_wins": "G learns little. Lower training.lr_d or raise training.lr_g, and check that the "
     "images fill model.pixel_range. With several codes, lower training.lambda_categorical and "
     "training.lambda_continuous.",
-    "no_information": "G ignores the code. Raise training.lambda_categorical or training.lr_g, "
-    "or train longer.",
+    "no_information": "G ignores the code. Raise its weight (training.lambda_categorical, "
+    "training.lambda_continuous) or training.lr_g, or train longer.",
     "unused_category": "The categories do not divide the data evenly. Train longer, try another "
     "seed, or give the code fewer categories.",
     "no_variance": "G has collapsed to one image. Lower training.lr_g, or try another seed.",
 }
 
 
+def least_information(model: Model) -> dict[str, tuple[float, str]]:
+    """L_I of each code below which G ignores it, in nats, and what that is, in words.
+
+    Of a categorical code 5 % of H(c). Of a continuous one, whose L_I is a differential entropy's
+    and negative with sigma 1, what the best Q reaches if the image tells 5 % of the variance.
+    """
+    found = {}
+    for prior in model.codes:
+        if isinstance(prior, CategoricalPrior):
+            words = f"{_LITTLE:.0%} of H({prior.name}) = {prior.entropy:.3f}"
+            found[prior.name] = _LITTLE * prior.entropy, words
+            continue
+        left = (1 - _LITTLE) * (prior.high - prior.low) ** 2 / 12  # of a uniform code's variance
+        spread = left if model.spread == "fixed" else 1 + math.log(left)
+        bound = prior.entropy - prior.dim * (math.log(2 * math.pi) + spread) / 2
+        words = f"{bound:.3f}, where Q can tell {_LITTLE:.0%} of the variance of {prior.name}"
+        found[prior.name] = bound, words
+    return found
+
+
 class Alarms:
     """Looks at the numbers of one training; warns once of each kind, and stops what diverges.
 
-    ``entropies`` are those of the categorical codes that G is told about. ``tell`` is given the
+    ``least`` is ``least_information`` of the codes that G is told about. ``tell`` is given the
     kind and the words of a warning.
     """
 
     def __init__(
-        self, name: str, entropies: Mapping[str, float], tell: Callable[[str, str], None]
+        self,
+        name: str,
+        least: Mapping[str, tuple[float, str]],
+        tell: Callable[[str, str], None],
     ) -> None:
         self.raised: dict[str, str] = {}
         self._name = name
-        self._entropies = entropies
+        self._least = least
         self._tell = tell
         self._certain = 0
-        self._bounds = {code: deque[float](maxlen=WINDOW) for code in entropies}
+        self._bounds = {code: deque[float](maxlen=WINDOW) for code in least}
 
     def watch(self, iteration: int, numbers: Mapping[str, float]) -> None:
         """The numbers of one minibatch; UserError if one is not finite."""
@@ -57,15 +81,15 @@ class Alarms:
                 f"for {WINDOW} iterations, up to {iteration}, D has told real from generated "
                 "images almost perfectly",
             )
-        for code, entropy in self._entropies.items():
+        for code, (least, words) in self._least.items():
             bounds = self._bounds[code]
             bounds.append(numbers[f"lower_bound.{code}"])
             mean = sum(bounds) / len(bounds)
-            if iteration >= GRACE and len(bounds) == WINDOW and mean < _LITTLE * entropy:
+            if iteration >= GRACE and len(bounds) == WINDOW and mean < least:
                 self._warn(
                     "no_information",
                     f"over {WINDOW} iterations, up to {iteration}, L_I({code}) was {mean:.3f} "
-                    f"nats, less than {_LITTLE:.0%} of H({code}) = {entropy:.3f}",
+                    f"nats, less than {words}",
                 )
 
     def examine(self, iteration: int, contrast: float, unused: Mapping[str, list[int]]) -> None:
@@ -79,7 +103,7 @@ class Alarms:
                 f"{contrast:.2%} of its range",
             )
         for code, categories in unused.items():
-            if categories and code in self._entropies:
+            if categories and code in self._least:
                 listed = ", ".join(map(str, categories))
                 self._warn(
                     "unused_category",

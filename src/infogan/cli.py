@@ -1,5 +1,6 @@
 """`kedro run`, with errors a person can mend told in a sentence instead of a traceback."""
 
+import errno
 import functools
 import re
 import warnings
@@ -39,7 +40,13 @@ def explanation(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, OSError) and cause.strerror:
             where = f" {cause.filename}" if cause.filename else ""
-            return f"{cause.strerror}:{where or ' no file is named'}."
+            sentence = f"{cause.strerror}:{where or ' no file is named'}."
+            if cause.errno == errno.ENOSPC:
+                sentence += (
+                    " Make room and give the same command again; a training goes on from its last "
+                    "checkpoint."
+                )
+            return sentence
         if isinstance(cause, MissingConfigException):
             return _no_such_folder(str(cause))
         if isinstance(cause, OmegaConfBaseException):

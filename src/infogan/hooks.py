@@ -38,7 +38,7 @@ from infogan.options import (
 )
 from infogan.provenance import data_name, data_tags, not_committed, outside_of_dvc
 from infogan.registry import Candidate
-from infogan.report import tells
+from infogan.report import all_alarms, tells
 
 _logger = logging.getLogger(__name__)
 
@@ -280,7 +280,8 @@ class Tracking:
         tracker, catalog = tracking.current(), self._catalog
         if not tracker.run_id or catalog is None:
             return
-        alarms = list(catalog.load(f"{dataset}.record")["alarms"].values())
+        records = (catalog.load(f"{dataset}.{name}") for name in ("record", "baseline_record"))
+        alarms = list(all_alarms(*records).values())
         seeds = list(_numbers(catalog.load(f"{dataset}.seed_metrics")))
         note = browsing.describe(tracker.tags(), metrics, seeds, alarms)
         tracker.set_tags({tracking.NOTE: note})

@@ -47,6 +47,8 @@ def launch(
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     on_gpu = _uses_gpus(training)
+    # Told to stop, processes finish an iteration and save, for which 30 s may be too little.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     with TemporaryDirectory(prefix="infogan-") as folder:
         config = LaunchConfig(
             min_nodes=training.nodes,

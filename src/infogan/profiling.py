@@ -17,6 +17,7 @@ Row = TypeVar("Row")
 TRACE, OPERATORS = "trace.json", "operators.txt"
 _WARM_UP = 10  # iterations, of which the profiler runs along with the last few
 _PROFILED = 20
+NEEDED = _WARM_UP + _PROFILED
 _SHOWN = 40  # operators in the table
 
 
@@ -40,7 +41,7 @@ def profiled(rows: Iterator[Row], folder: Path, done: Callable[[], None]) -> Ite
     on_gpu = ProfilerActivity.CUDA in supported_activities()  # type: ignore[no-untyped-call]
     plan = schedule(wait=_WARM_UP - 3, warmup=3, active=_PROFILED, repeat=1)
     with profile(schedule=plan, on_trace_ready=write, acc_events=True) as profiler:
-        for row in itertools.islice(rows, _WARM_UP + _PROFILED):
+        for row in itertools.islice(rows, NEEDED):
             yield row
             profiler.step()
     yield from rows

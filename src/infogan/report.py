@@ -74,6 +74,15 @@ def findings(metrics: Mapping[str, float], alarms: Iterable[str] = ()) -> list[s
     return [*sentences, *more, *warnings]
 
 
+def all_alarms(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, str]:
+    """Words of each alarm of InfoGAN, whatever the seed, and of the regular GAN; of records."""
+    of_baseline = {
+        f"{kind}, regular GAN": f"Regular GAN: {words}"
+        for kind, words in baseline["alarms"].items()
+    }
+    return {**record["alarms"], **of_baseline}
+
+
 def matching(categories: Mapping[str, Any]) -> str:
     """Which class each category was matched to on training labels; of ``categories.json``.
 

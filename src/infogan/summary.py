@@ -14,7 +14,7 @@ from infogan.errors import UserError
 from infogan.files import atomic
 from infogan.options import BLOCKS, Data, Evaluation, Model, Reporting, Training, extensions
 from infogan.provenance import data_name
-from infogan.report import findings, matching
+from infogan.report import all_alarms, findings, matching
 
 
 def tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
@@ -29,7 +29,8 @@ def tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
     )
     if extended:
         click.echo(f"  {extended}")
-    for sentence in findings(catalog.load(f"{dataset}.metrics"), record["alarms"].values()):
+    alarms = all_alarms(record, catalog.load(f"{dataset}.baseline_record")).values()
+    for sentence in findings(catalog.load(f"{dataset}.metrics"), alarms):
         click.echo(f"  {sentence}")
     known = catalog.exists(f"{dataset}.categories")
     if known and (categories := catalog.load(f"{dataset}.categories")):
@@ -72,8 +73,10 @@ def _entry(dataset: str, catalog: CatalogProtocol, base: dict[str, Any]) -> inde
 def _reported(
     dataset: str, catalog: CatalogProtocol, reporting: Reporting, base: dict[str, Any]
 ) -> index.Entry:
-    names = ("metrics", "record", "card", "model", "report")
-    metrics, record, card, trained, report = (catalog.load(f"{dataset}.{name}") for name in names)
+    names = ("metrics", "record", "baseline_record", "card", "model", "report")
+    metrics, record, baseline, card, trained, report = (
+        catalog.load(f"{dataset}.{name}") for name in names
+    )
     if not index.belongs(report, metrics, record):
         again = f"kedro run --pipelines={dataset}.evaluation,{dataset}.reporting"
         why = f"trained or evaluated again since its report was made; `{again}` makes it anew."
@@ -103,7 +106,7 @@ def _reported(
         dataset,
         reporting,
         metrics,
-        record,
+        {**record, "alarms": all_alarms(record, baseline)},
         card,
         settings,
         [path.stem for path in sorted(figures.glob("*.png"))],

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,16 @@ def test_two_processes_give_the_curve_and_the_model_of_one(
     first = np.delete(both["replica"][0][0], loss_g)
     np.testing.assert_allclose(first, np.delete(np.mean(apart, axis=0), loss_g), rtol=1e-12)
     assert not np.allclose(first, np.delete(both["infogan"][0][0], loss_g), rtol=1e-6)
+
+
+def test_processes_that_share_a_cpu_stop_after_the_iteration_and_save_it(
+    cases: dict[str, tuple[Any, ...]], make_training: Callable[..., Training], tmp_path: Path
+) -> None:
+    _, model, _, images, _ = cases["infogan"]
+    rarely = {"log_every": 1000, "evaluate_every": 1000, "checkpoint_every": 1000}
+    training = make_training(devices=2, iterations=1000, **rarely)
+    given = tmp_path, model, training, images
+    assert launch("stopped", together.stopped, given, training) == 3
 
 
 @pytest.mark.parametrize(

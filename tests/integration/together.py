@@ -3,17 +3,20 @@
 import itertools
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from infogan import checkpoint
 from infogan.batches import Share, batches
 from infogan.distributed import Peers, distribute
 from infogan.networks import to_arrays, to_pixels
 from infogan.options import Model, Training
+from infogan.pipelines.training.nodes import _Fit, _Stop
 from infogan.training import Game, State, d_q_step, g_step, infogan, regular_gan, start
 
 CPU = torch.device("cpu")
@@ -87,3 +90,17 @@ def die(peers: Peers) -> None:
     if not peers.first:
         signal.raise_signal(signal.SIGKILL)
     peers.any(False)
+
+
+def stopped(
+    peers: Peers, folder: Path, model: Model, training: Training, images: np.ndarray
+) -> int:
+    """At which iteration both stop if the second one is told to after the third."""
+    card = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": len(images)}}}
+    fit = _Fit(peers, "infogan", images, card, folder, model, training)
+    with suppress(_Stop):
+        for _ in fit.steps(lambda: not peers.first and fit._state.iteration == 3):
+            pass
+    saved = peers.from_first(lambda: checkpoint.reached(next(folder.iterdir()), "infogan.0"))
+    assert saved == [fit._state.iteration]
+    return saved[0]

@@ -87,7 +87,9 @@ def written(model: Model, training: Training, **record: Any) -> str:
         "training": {**training.alone(0).model_dump(mode="json"), "lr_g": 0.0123},
     }
     options = training, EVALUATION, reporting()
-    return nodes.write_report({}, METRICS, {}, RECORD | record, Weights({}, card), CARD, *options)
+    baseline = {"alarms": {"d_wins": "it was certain"}}
+    own = RECORD | record, baseline, Weights({}, card), CARD
+    return nodes.write_report({}, METRICS, {}, *own, *options)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +111,10 @@ def test_a_report_is_of_one_run(
 def test_a_report_names_every_seed(model: Model, make_training: Callable[..., Training]) -> None:
     page = written(model, make_training(seeds=[0, 3, 17]))
     assert page.count("0, 3, 17") == 2  # in its facts and its parameters
+
+
+def test_a_report_has_the_alarms_of_every_model(model: Model, training: Training) -> None:
+    alarms = {"d_wins": "up to 300", "d_wins, seed 3": "Seed 3: up to 500"}
+    page = written(model, training, alarms=alarms)
+    for words in ("up to 300", "Seed 3: up to 500", "Regular GAN: it was certain"):
+        assert f"Alarm: {words}" in page

@@ -34,7 +34,7 @@ class Remembering(tracking.Tracker):
         self.steps: list[int] = []
         self.pictures: dict[tuple[str, int], np.ndarray] = {}
         self.numbers: dict[int, dict[str, float]] = {}  # of the last model, by iteration
-        self.flushed: list[int] = []  # the steps that had been told at the last flush
+        self.at_flush: Callable[[], None] = lambda: None
 
     def set_tags(self, tags: Any) -> None:
         self.tags |= tags
@@ -50,7 +50,7 @@ class Remembering(tracking.Tracker):
         self.pictures[name, step] = make()
 
     def flush(self) -> None:
-        self.flushed = self.steps[:]
+        self.at_flush()
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +210,28 @@ def test_unused_categories_are_looked_for_all_over_the_data_set(
     assert all(torch.equal(each, expected) for each in seen)
 
 
+def test_alarms_of_all_seeds_are_told_and_those_of_the_regular_gan_apart(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    tracker: Remembering,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infogan.alarms.GRACE", 10)
+    monkeypatch.setattr(information, "contrast", lambda *_: 0.0)
+    monkeypatch.setattr(information, "unused", lambda _: [])
+    once = make_training(seeds=[0, 3], evaluate_every=100, iterations=10, baseline_iterations=10)
+    _, _, record, _, _, more = fit(*data, tmp_path, model, once)
+    assert set(record["alarms"]) == {"no_variance", "no_variance, seed 3"}
+    words = record["alarms"]["no_variance, seed 3"]
+    assert words == f"Seed 3: {more['3']['alarms']['no_variance']}"
+
+    tracker.tags.clear()
+    _, _, of_baseline = fit_baseline(*data, tmp_path, model, once)
+    assert tracker.tags == {"alarm.baseline.no_variance": of_baseline["alarms"]["no_variance"]}
+
+
 # --- Checkpoints ---------------------------------------------------------------------------------
 
 
@@ -252,24 +274,30 @@ def test_a_checkpoint_of_another_training_is_set_aside_wherever_it_lies(
     assert (own / "infogan.0.000000004.pt.foreign").exists()
 
 
-def test_what_a_checkpoint_counts_as_trained_has_been_sent(
-    data: Data,
-    tmp_path: Path,
-    model: Model,
-    training: Training,
-    tracker: Remembering,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_server_that_hangs_costs_no_iteration_and_what_it_missed_is_sent_again(
+    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining, tracker: Remembering
 ) -> None:
-    sent: list[tuple[int, int]] = []
-    real = checkpoint.save
+    training = make_training(log_every=2)
+    fit(*data, tmp_path / "whole", model, training)
+    expected = tracker.numbers.copy()
 
-    def save(folder: Path, name: str, iteration: int, *rest: Any, **more: Any) -> None:
-        sent.append((iteration, tracker.flushed[-1]))
-        real(folder, name, iteration, *rest, **more)
+    def hang() -> None:  # until somebody loses patience
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", save)
-    fit(*data, tmp_path, model, training)
-    assert sent == [(5, 5), (10, 10)]
+    tracker.at_flush = hang
+    with pytest.raises(KeyboardInterrupt):
+        fit(*data, tmp_path / "broken", model, training)
+    assert iterations(tmp_path / "broken") == [5]
+
+    tracker.at_flush = lambda: None
+    tracker.numbers.clear()
+    fit(*data, tmp_path / "broken", model, training)
+    assert tracker.numbers.keys() == expected.keys() == {0, 2, 4, 5, 6, 8, 10}
+    # What categories tell of real images is in no history, so it is not sent again.
+    for step, numbers in tracker.numbers.items():
+        told = {name for name in expected[step] if name.startswith("information_real")}
+        assert numbers.keys() | told == expected[step].keys()
+        assert numbers == {name: expected[step][name] for name in numbers}
 
 
 # --- What is tracked -----------------------------------------------------------------------------
@@ -418,6 +446,26 @@ def test_a_signal_during_the_last_write_is_not_lost(
     with pytest.raises(KeyboardInterrupt):
         fit(*data, tmp_path, model, training)
     assert iterations(tmp_path) == [5, 10]
+
+
+def test_a_signal_after_the_last_look_is_not_lost(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def while_the_result_is_made(*networks: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return to_arrays(*networks)
+
+    expected, *_ = fit(*data, tmp_path / "whole", model, training)
+    with monkeypatch.context() as patch:
+        patch.setattr("infogan.networks.to_arrays", while_the_result_is_made)
+        with pytest.raises(KeyboardInterrupt):
+            fit(*data, tmp_path, model, training)
+    found, *_ = fit(*data, tmp_path, model, training)
+    assert same(found, expected)
 
 
 # --- Several seeds side by side ------------------------------------------------------------------
@@ -754,11 +802,16 @@ def test_of_seeds_side_by_side_the_first_is_looked_into(
     assert [path.name for path in (tmp_path / "profile").iterdir()] == ["infogan.4"]
 
 
-def test_a_training_too_short_for_a_profile_has_none(
-    data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
+def test_a_training_too_short_for_a_profile_says_that_it_has_none(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     fit(*data, tmp_path, model, make_training(iterations=5, profile=True))
     assert not (tmp_path / "profile").exists()
+    assert "training.profile looks into 30 iterations, but 5 are left" in caplog.text
 
 
 def test_of_the_regular_gan_there_is_a_profile_of_its_own(

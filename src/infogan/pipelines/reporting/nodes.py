@@ -74,6 +74,7 @@ def write_report(
     metrics: dict[str, float],
     known_factors: dict[str, Any],
     record: dict[str, Any],
+    baseline_record: dict[str, Any],
     weights: Weights,
     card: dict[str, Any],
     training: Training,
@@ -81,7 +82,7 @@ def write_report(
     reporting: Reporting,
 ) -> str:
     """The page that says what was run and what was found; UserError if these are of two runs."""
-    from infogan.report import page, titled
+    from infogan.report import all_alarms, page, titled
 
     _refuse_two_runs(metrics, record, card)
     # As the model was trained, whatever the parameters say now.
@@ -110,7 +111,7 @@ def write_report(
         for name, value in flatten(block, prefix).items()
     }
     title = titled(reporting, card)
-    told = record["alarms"].values(), extensions(model, training)
+    told = all_alarms(record, baseline_record).values(), extensions(model, training)
     return page(reporting, title, metrics, known_factors, figures, facts, parameters, *told)
 
 

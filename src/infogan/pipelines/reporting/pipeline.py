@@ -55,6 +55,7 @@ def create_pipeline() -> Pipeline:
                     "metrics",
                     "known_factors",
                     "record",
+                    "baseline_record",
                     "model",
                     "card",
                     "params:training",

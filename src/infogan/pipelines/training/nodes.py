@@ -52,6 +52,11 @@ def fit(
             trained.append(_fit("infogan", images, card, checkpoints, model, alone))
     (weights, rows, record), *others = trained
     record["mlflow_run_id"] = tracking.current().run_id  # the run of all seeds, not of the first
+    for seed, (_, _, its_record) in zip(training.seeds[1:], others, strict=True):
+        record["alarms"] |= {
+            f"{kind}, seed {seed}": f"Seed {seed}: {words}"
+            for kind, words in its_record["alarms"].items()
+        }
     names = [str(seed) for seed in training.seeds[1:]]
     more = {name: each for name, (each, _, _) in zip(names, others, strict=True)}
     records = {name: each for name, (_, _, each) in zip(names, others, strict=True)}
@@ -213,7 +218,7 @@ class _Fit:
         observe: "Callable[[State], dict[str, Any]] | None" = None,
         hold: "Callable[[torch.device], Tensor | np.ndarray] | None" = None,
     ) -> None:
-        from infogan.alarms import Alarms
+        from infogan.alarms import Alarms, least_information
         from infogan.batches import resident
         from infogan.devices import choose_device, configure
         from infogan.distributed import distribute
@@ -237,10 +242,11 @@ class _Fit:
         self._model = model
         self._device = choose_device(options.device)
         self._state = start(model, options, self._image_shape, self._device)
+        whose = "" if informed else f"{name}."
         self._alarms = Alarms(
             name,
-            game.told_entropies,
-            lambda kind, words: self._tracker.set_tags({f"alarm.{kind}": words}),
+            least_information(model) if informed else {},
+            lambda kind, words: self._tracker.set_tags({f"alarm.{whose}{kind}": words}),
         )
         if not peers.alone:
             distribute(self._state, synchronised=options.batch_norm == "synchronised")
@@ -275,17 +281,25 @@ class _Fit:
         self._noted = noted
         self._resume()
         _logger.info(
-            "%s: from iteration %d to %d on %s",
+            "%s: from iteration %d to %d on %s%s",
             self._name,
             self._state.iteration,
             self._iterations,
             self._place(str(self._device)),
+            self._how(),
         )
         yield from self._train()
         return self._result()
 
     def _place(self, device: str) -> str:
         return device if self._peers.alone else f"{self._peers.share.processes} x {device}"
+
+    def _how(self) -> str:
+        """Whether a GPU replays a recording of the iteration, as it is told."""
+        if self._device.type != "cuda":
+            return ""
+        recorded = self._game.training.cuda_graph and self._peers.alone
+        return ", recorded as a CUDA graph" if recorded else ", without a CUDA graph"
 
     def _resume(self) -> None:
         import torch
@@ -302,7 +316,7 @@ class _Fit:
         if saved:
             self._state.load_state_dict(saved["state"])
             self._alarms.raised.update(saved["alarms"])
-            self._history.resume(saved["rows"])
+            self._history.resume(saved["rows"], self._looks)
             self._seconds = saved["seconds"]
             self._observations = saved["observations"]
         for path in sorted(self._folder.parent.glob(f"*/{self._label}.*.pt")):
@@ -325,7 +339,6 @@ class _Fit:
             raise self._alarms.diverged("a weight is not finite", self._state.iteration)
         if not self._peers.first:
             return
-        self._tracker.flush()  # what counts as trained is on record, too
         content = {
             "state": self._state.state_dict(),
             "rows": self._history.rows,
@@ -335,16 +348,27 @@ class _Fit:
         }
         checkpoint.save(self._folder, self._label, self._state.iteration, content, anew=self._anew)
         self._anew = False
+        # After the checkpoint, for a server may take its time, and a scheduler may not have it.
+        # What is lost in between is sent again from the checkpoint's rows.
+        self._tracker.flush()
+
+    @property
+    def _looks(self) -> tuple[int, ...]:
+        """At every which iterations a row is logged, if nothing comes between."""
+        options = self._game.training
+        return options.log_every, options.evaluate_every, options.checkpoint_every
 
     def _pause(self) -> None:
         if self._peers.any(self._noted()):
             raise _Stop
 
     def _hurries(self) -> bool:
-        """Whether to look at once. Several processes look together, at the next iteration that is
-        logged, and stop there.
+        """Whether to look at once. Processes with a GPU each, which nothing shall keep waiting,
+        look together at the next iteration that is logged, and stop there.
         """
-        return self._peers.alone and self._noted()
+        if self._peers.alone:
+            return self._noted()
+        return self._device.type == "cpu" and self._peers.any(self._noted())
 
     def _evaluate(self) -> None:
         bounds = _held_out(self._state, self._game, self._pause)
@@ -410,9 +434,8 @@ class _Fit:
             yield from self._cluster(self._game.clustering)
         if history.awaits_evaluation(options.evaluate_every, self._iterations):
             self._evaluate()
-        looks = options.log_every, options.evaluate_every, options.checkpoint_every
         at_end = state.iteration >= self._iterations
-        if at_end or any(state.iteration % every == 0 for every in looks):
+        if at_end or any(state.iteration % every == 0 for every in self._looks):
             history.log()  # an interruption may have come before
         if at_end:
             return
@@ -461,8 +484,17 @@ class _Fit:
         self._save()
 
     def _profiled(self, steps: "Iterator[Tensor]") -> "Iterator[Tensor]":
-        from infogan.profiling import profiled
+        from infogan.profiling import NEEDED, profiled
 
+        left = self._iterations - self._state.iteration
+        if left < NEEDED:
+            _logger.warning(
+                "%s: training.profile looks into %d iterations, but %d are left: there will be no "
+                "profile",
+                self._name,
+                NEEDED,
+                left,
+            )
         place = f"profile/{self._label}"
         folder = self._folder.parent / place
         return profiled(steps, folder, lambda: self._tracker.log_artifact(folder, place))
@@ -531,7 +563,8 @@ def _together(fits: Sequence[_Fit]) -> list[Result]:
                 del running[place]
     if failures:
         raise failures[0]
-    if len(results) < len(fits):
+    # A signal may have come after the last look at it; what is done is in a checkpoint.
+    if len(results) < len(fits) or signalled():
         raise KeyboardInterrupt
     return [results[place] for place in range(len(fits))]
 
@@ -630,11 +663,18 @@ class _History:
         """Begin with row 0."""
         self.rows.append((0, *[None] * (len(self.columns) - 1)))
 
-    def resume(self, rows: Sequence[Sequence[float | None]]) -> None:
-        """Begin with the rows of a checkpoint; what was alarming in them still counts."""
+    def resume(self, rows: Sequence[Sequence[float | None]], looks: Sequence[int]) -> None:
+        """Begin with the rows of a checkpoint; what was alarming in them still counts.
+
+        Those that are logged, every so many iterations (``looks``), are logged again; the tracker
+        drops what its store has.
+        """
         self.rows = [tuple(row) for row in rows]
         for row in self.rows[1:]:
             self._watch(row)
+        for row in self.rows[:-1]:
+            if any(int(row[0] or 0) % every == 0 for every in looks):
+                self._log(row, {})
 
     def append(self, numbers: "Tensor") -> None:
         """Keep the numbers of one iteration where they are."""
@@ -668,8 +708,10 @@ class _History:
         """The last row to where numbers go; where it has held-out numbers, with H(c) and what
         codes tell of real images beside.
         """
-        row = self.rows[-1]
-        beside = self._entropies | self._told if row[-1] is not None else {}
+        self._log(self.rows[-1], self._told)
+
+    def _log(self, row: Sequence[float | None], told: dict[str, float]) -> None:
+        beside = self._entropies | told if row[-1] is not None else {}
         columns = [*self.columns, *beside]
         self._tracker.log_row(self._name, columns, [*row, *beside.values()])
 
