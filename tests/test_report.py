@@ -88,6 +88,14 @@ def test_an_error_without_references_names_no_floor() -> None:
     assert sentence == "Unsupervised classification error 5.1% one-to-one, 4.9% majority."
 
 
+def test_agreement_with_the_classes_stands_beside_that_of_the_references() -> None:
+    own = {"nmi": 0.936, "ari": 0.939, "classes_without_category": 0.0}
+    kmeans = {"nmi_kmeans": 0.481, "ari_kmeans": 0.366, "classes_without_category_kmeans": 2.0}
+    told = "NMI, ARI and classes without a category: 0.936, 0.939, 0"
+    assert f"{told}; k-means on pixels 0.481, 0.366, 2." in findings({**METRICS, **own, **kmeans})
+    assert f"{told}." in findings({**METRICS, **own})  # of an earlier version's evaluation
+
+
 def test_of_several_codes_each_has_its_error() -> None:
     several = METRICS | {"error_one_to_one.c1": 0.051, "error_one_to_one.c2": 0.8}
     assert "The error of each categorical code: c1 5.1%, c2 80.0%." in findings(several)

@@ -7,11 +7,11 @@ from typing import Any
 from infogan.errors import UserError
 from infogan.options import Claim, Reporting
 
-_REFERENCES = (
-    ("error_baseline", "regular GAN's Q"),
-    ("error_untrained", "untrained network"),
-    ("error_kmeans", "k-means on pixels"),
-)
+_REFERENCES = {
+    "baseline": "regular GAN's Q",
+    "untrained": "untrained network",
+    "kmeans": "k-means on pixels",
+}
 _SCORES = {
     "mig": "MIG",
     "dci_disentanglement": "DCI",
@@ -45,13 +45,16 @@ def findings(metrics: Mapping[str, float], alarms: Iterable[str] = ()) -> list[s
         sentences.append(sentence + ".")
     if "error_one_to_one" in metrics:
         floor = ", ".join(
-            f"{words} {metrics[name]:.1%}" for name, words in _REFERENCES if name in metrics
+            f"{words} {metrics[f'error_{name}']:.1%}"
+            for name, words in _REFERENCES.items()
+            if f"error_{name}" in metrics
         )
         sentences.append(
             f"Unsupervised classification error {metrics['error_one_to_one']:.1%} one-to-one, "
             f"{metrics['error_majority']:.1%} majority"
             + (f"; the floor: {floor}." if floor else ".")
         )
+        sentences += _agreement(metrics)
         each = [
             f"{name.removeprefix('error_one_to_one.')} {value:.1%}"
             for name, value in metrics.items()
@@ -94,6 +97,19 @@ def matching(categories: Mapping[str, Any]) -> str:
     left = sum(each < 0 for each in classes)
     rest = f"; {left} of {len(classes)} without a class" if left else ""
     return f"{categories['code']}, category: class, matched on training labels: {listed}{rest}."
+
+
+def _agreement(metrics: Mapping[str, float]) -> list[str]:
+    """How far categories and classes agree, beside the same of the references."""
+    told = []
+    for reference, words in {"": "", **_REFERENCES}.items():
+        ending = f"_{reference}" if reference else ""
+        names = [f"{name}{ending}" for name in ("nmi", "ari", "classes_without_category")]
+        if all(name in metrics for name in names):
+            nmi, ari, without = (metrics[name] for name in names)
+            told.append(f"{words} {nmi:.3f}, {ari:.3f}, {without:.0f}".strip())
+    listed = "; ".join(told)
+    return [f"NMI, ARI and classes without a category: {listed}."] if told else []
 
 
 def _generated(metrics: Mapping[str, float]) -> list[str]:

@@ -45,9 +45,11 @@ METRICS = {
     "error_majority_recalibrated",
     "nmi",
     "ari",
-    "error_kmeans",
-    "error_untrained",
-    "error_baseline",
+    *(
+        f"{number}_{reference}"
+        for number in ("error", "nmi", "ari", "classes_without_category")
+        for reference in ("kmeans", "untrained", "baseline")
+    ),
     "error_baseline_recalibrated",
     "iterations",
     "seed",

@@ -101,6 +101,33 @@ def test_of_several_codes_the_one_that_fits_the_training_labels_best_is_reported
     assert references["error_untrained"] == 0  # the best of its codes, too
 
 
+@pytest.mark.parametrize(("seen", "agreement", "without"), [("exact", 1, 0), ("constant", 0, 3)])
+def test_references_are_judged_by_the_numbers_of_the_model(
+    weigh: Weigh,
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    seen: str,
+    agreement: int,
+    without: int,
+) -> None:
+    """Categories that are the classes, but for their order, and one category for everything."""
+    model = make_model(codes=["c1 categorical 4"])
+    found = {
+        split: (LABELS[split] + 1) % 4 if seen == "exact" else np.zeros(count, int)
+        for split, count in COUNTS.items()
+    }
+    monkeypatch.setattr(nodes, "_categories", lambda *_: {"c1": found})
+    monkeypatch.setattr(library, "cluster_pixels", lambda *_: (found["train"], found["test"]))
+    data = (IMAGES, LABELS, CARD, model, EVALUATION)
+    numbers, _ = nodes.classify(weigh(model), *data)
+    references = nodes.classify_references(IMAGES, LABELS, model, EVALUATION)
+    references |= nodes.classify_baseline(weigh(model), *data)
+    for name in ("kmeans", "untrained", "baseline"):
+        assert references[f"nmi_{name}"] == numbers["nmi"] == pytest.approx(agreement)
+        assert references[f"ari_{name}"] == numbers["ari"] == pytest.approx(agreement)
+        assert references[f"classes_without_category_{name}"] == without
+
+
 def test_a_single_code_needs_no_list_of_codes(weigh: Weigh, model: Model) -> None:
     numbers, _ = nodes.classify(weigh(model), IMAGES, LABELS, CARD, model, EVALUATION)
     assert "error_one_to_one" in numbers

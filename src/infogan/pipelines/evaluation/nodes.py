@@ -20,6 +20,8 @@ _BOUND, _TRAVERSAL, _UNTRAINED, _KMEANS, _FACTORS, _CLASSIFIER, _GENERATED, _QUA
     10, 18
 )
 
+_AGREEMENT = ("nmi", "ari", "classes_without_category")  # beside the errors
+
 # Images without which associations with known factors, and scores of them, mean nothing.
 _FEWEST_TO_EXPLAIN, _FEWEST_TO_SCORE = 20, 200
 
@@ -121,7 +123,7 @@ def classify_baseline(
     model: Model,
     evaluation: Evaluation,
 ) -> dict[str, float]:
-    """The same error of the regular GAN's Q, which was told the codes but not heard by G."""
+    """The same numbers of the regular GAN's Q, which was told the codes but not heard by G."""
     if not _trained(weights) or not _classifiable(labels, model):
         return {}
     networks, _ = _load(weights, card, model, evaluation)
@@ -129,9 +131,8 @@ def classify_baseline(
     code, numbers = _judged(predicted, labels, model)
     again = _judged_again(networks, code, images, labels, model, evaluation)
     return {
-        "error_baseline": numbers[code]["error_one_to_one"],
+        **_of_reference("baseline", numbers[code]),
         "error_baseline_recalibrated": again["error_one_to_one"],
-        "error_baseline_majority": numbers[code]["error_majority"],
     }
 
 
@@ -173,12 +174,7 @@ def classify_references(
         derive_seed(evaluation.seed, _KMEANS) % 2**32,
     )
     kmeans = judge(_assign({"train": train, "test": test}, labels), categories, classes)
-    return {
-        "error_untrained": random["error_one_to_one"],
-        "error_untrained_majority": random["error_majority"],
-        "error_kmeans": kmeans["error_one_to_one"],
-        "error_kmeans_majority": kmeans["error_majority"],
-    }
+    return {**_of_reference("untrained", random), **_of_reference("kmeans", kmeans)}
 
 
 def judge_images(
@@ -446,6 +442,15 @@ def _judged(
         for name, each in predicted.items()
     }
     return _best(predicted, labels, model), numbers
+
+
+def _of_reference(name: str, judged: Mapping[str, float]) -> dict[str, float]:
+    """What is judged of a reference, under its name."""
+    return {
+        f"error_{name}": judged["error_one_to_one"],
+        f"error_{name}_majority": judged["error_majority"],
+        **{f"{number}_{name}": judged[number] for number in _AGREEMENT},
+    }
 
 
 def _largest(table: Mapping[str, Any]) -> dict[str, float]:
