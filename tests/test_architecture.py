@@ -85,7 +85,15 @@ LIBRARY = {
         "options",
     },
     "traversals": {"codes", "networks"},
-    "trained": {"codes", "datasets.decoding", "errors", "networks", "options", "seeds"},
+    "trained": {
+        "codes",
+        "datasets.decoding",
+        "errors",
+        "networks",
+        "options",
+        "preprocessing",
+        "seeds",
+    },
 }
 KEDRO_HALF = {
     "registry": {"trained"},

@@ -18,7 +18,11 @@ from PIL import Image
 
 from infogan import commands, comparison
 from infogan.commands import cli
-from infogan.datasets import WeightsDataset
+from infogan.datasets import ImageFolder, WeightsDataset
+from infogan.datasets.values import Weights
+from infogan.networks import build, to_arrays
+from infogan.options import Data, Model, Source
+from infogan.pipelines.ingestion.nodes import describe, preprocess
 from infogan.trained import Trained
 
 Run = Callable[..., Result]
@@ -173,6 +177,61 @@ def test_codes_are_a_row_an_image(invoke: Run, saved_model: Path, tmp_path: Path
     assert sum(float(rows[0][f"c1_p{k}"]) for k in range(3)) == pytest.approx(1, abs=1e-5)
     assert rows[0]["class"] == {"0": "5", "1": "", "2": "2"}[rows[0]["c1"]]
     assert {"c2", "c2_sd", "c3_0", "c3_1_sd"} <= rows[0].keys()
+
+
+@pytest.fixture
+def ingested(model: Model, tmp_path: Path) -> tuple[list[str], np.ndarray]:
+    """Raw images in files, what ingestion made of them, and models that were trained on it."""
+    raw = np.random.default_rng(0).integers(0, 256, (6, 24, 20), np.uint8)
+    for number, levels in enumerate(raw):
+        Image.fromarray(levels).save(tmp_path / f"raw{number}.png")
+    source = Source.model_validate({"files": [], "addresses": [], "path": str(tmp_path)})
+    written = {"shape": [1, 8, 8], "transforms": ["center_crop 16x16", "resize 8x8"]}
+    data = Data.model_validate({**written, "train": "all[0:4]", "test": "all[4:6]"})
+    reader = ImageFolder(str(tmp_path)).load()
+    (tmp_path / "work").mkdir()
+    images, _, _, _, facts = preprocess(reader, tmp_path / "work", source, data)
+    card = describe(images, facts, data)
+    beside = tmp_path / "data" / "05_model_input" / "toy" / "card.json"
+    beside.parent.mkdir(parents=True)
+    beside.write_text(json.dumps(card))
+
+    told = {"model": model.model_dump(mode="json"), "image_shape": [1, 8, 8]}
+    told |= {"data_sha256": card["splits"]["train"]["sha256"]}
+    weights = Weights(to_arrays(build(model, (1, 8, 8), 0)), told)
+    for name in ("infogan", "seeds/3"):
+        path = tmp_path / "data" / "06_models" / "toy" / f"{name}.safetensors"
+        WeightsDataset(str(path)).save(weights)
+    return list(reader(source).splits["all"].names or ())[:4], images["train"]
+
+
+@pytest.mark.parametrize("name", ["infogan", "seeds/3"])
+def test_a_raw_image_is_read_as_it_was_ingested(
+    invoke: Run, ingested: tuple[list[str], np.ndarray], tmp_path: Path, name: str
+) -> None:
+    names, images = ingested
+    for raw, image in zip(names, images, strict=True):
+        Image.fromarray(image[0]).save(tmp_path / f"ingested_{raw}")
+    model = f"data/06_models/toy/{name}.safetensors"
+    tables = []
+    for beginning in ("", "ingested_"):
+        files = [f"{beginning}{each}" for each in names]
+        done = invoke("encode", "--model", model, *files, "--out", "codes.csv")
+        assert done.exit_code == 0, done.output
+        lines = (tmp_path / "codes.csv").read_text().splitlines()
+        tables.append([line.partition(",")[2] for line in lines])
+    assert tables[0] == tables[1]
+
+
+def test_transforms_of_other_images_are_left_aside(
+    invoke: Run, ingested: tuple[list[str], np.ndarray], tmp_path: Path
+) -> None:
+    path = tmp_path / "data" / "05_model_input" / "toy" / "card.json"
+    card = json.loads(path.read_text())
+    card["splits"]["train"]["sha256"] = "0bad"
+    path.write_text(json.dumps(card))
+    done = invoke("encode", "--model", "data/06_models/toy/infogan.safetensors", "raw0.png")
+    assert "Warning: raw0.png is 1x24x20 and was made 1x8x8." in done.output
 
 
 def test_an_image_named_twice_has_two_rows_and_any_name_is_written(

@@ -31,7 +31,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
 ]
 
-MATCHED = {"code": "c1", "class_of_category": [5, -1, 2], "test_table": [[1]]}
+MATCHED = {
+    "code": "c1",
+    "class_of_category": [5, -1, 2],
+    "test_table": [[1]],
+    "transforms": ["center_crop 8x8"],
+}
 
 
 def candidate(path: Path, **changes: Any) -> Candidate:
@@ -133,6 +138,17 @@ def test_files_are_read_from_paths_and_from_base64(
     by_content = loaded.predict([{"image": content}, {"image": content}])
     assert by_path["path"].tolist() == [str(path)] * 2
     assert by_path.drop(columns="path").equals(by_content)
+
+
+def test_a_raw_image_is_prepared_as_for_the_training(
+    loaded: mlflow.pyfunc.PyFuncModel, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    raw = np.random.default_rng(0).integers(0, 256, (30, 20), np.uint8)
+    Image.fromarray(raw).save(tmp_path / "raw.png")
+    read = loaded.predict([{"path": str(tmp_path / "raw.png")}]).drop(columns="path")
+    assert read.equals(loaded.predict(raw[None, 11:19, 6:14]))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +355,7 @@ def test_only_a_run_that_trained_the_model_has_it(monkeypatch: pytest.MonkeyPatc
         "toy.seed_metrics": Rows((), []),
         "toy.categories": {},
         "toy.known_factors": {},
-        "toy.card": {"splits": {"test": {"sha256": "abc"}}},
+        "toy.card": {"splits": {"test": {"sha256": "abc"}}, "transforms": ["square"]},
     }
     hooks._catalog = SimpleNamespace(  # type: ignore[assignment]
         load=values.__getitem__, get=lambda _: SimpleNamespace(path=Path("weights"))
@@ -356,6 +372,7 @@ def test_only_a_run_that_trained_the_model_has_it(monkeypatch: pytest.MonkeyPatc
         hooks.after_dataset_saved("toy.metrics", {"nmi": 0.1})
     (one,) = given
     assert one.name == "infogan-toy"
+    assert one.categories["transforms"] == ["square"]
     assert one.competes
     values["toy.card"]["partial"] = {"images": 1, "of": 2}
     tracker.run_id = "the run"

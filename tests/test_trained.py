@@ -14,7 +14,8 @@ from infogan.datasets import WeightsDataset
 from infogan.datasets.values import Weights
 from infogan.errors import Rejected, UserError
 from infogan.networks import build, to_arrays, to_pixels
-from infogan.options import Model
+from infogan.options import Model, parse_transform
+from infogan.preprocessing import compose
 from infogan.trained import Trained
 
 MATCHED = {"code": "c1", "class_of_category": [5, -1, 2]}
@@ -242,6 +243,54 @@ def test_other_sizes_and_colours_are_fitted_with_a_word(
     assert (read == 77).all()
     assert changed is not None
     assert "was made 1x8x8" in changed
+
+
+def prepares(model: Model, *transforms: str) -> Trained:
+    saved = weights(model)
+    return Trained(saved.card, saved.arrays, {"transforms": transforms})
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        ("center_crop 16x16", "resize 8x8"),
+        ("grayscale", "center_crop 20x20", "resize 8x8"),
+        ("grayscale", "square", "resize 8x8"),
+    ],
+    ids=["as celeba", "as chairs", "as a folder"],
+)
+def test_a_raw_image_is_prepared_as_those_of_the_training(
+    model: Model, transforms: tuple[str, ...]
+) -> None:
+    colours = 3 if transforms[0] == "grayscale" else 1
+    raw = np.random.default_rng(0).integers(0, 256, (20, 24, colours), np.uint8)
+    read, changed = prepares(model, *transforms).read(content(raw.squeeze()))
+    ingested = compose([parse_transform(line) for line in transforms])(raw.transpose(2, 0, 1))
+    assert np.array_equal(read, ingested)
+    assert changed is not None
+    assert changed.endswith(f"and was prepared as for the training: {', '.join(transforms)}")
+
+
+def test_an_image_of_the_models_shape_is_prepared_already(model: Model) -> None:
+    given = images(1)[0]
+    read, changed = prepares(model, "center_crop 4x4", "resize 8x8").read(content(given[0]))
+    assert np.array_equal(read, given)
+    assert changed is None
+
+
+def test_what_the_training_did_not_do_is_done_as_without_it(
+    trained: Trained, model: Model
+) -> None:
+    cuts = prepares(model, "center_crop 16x16", "resize 8x8")
+    small = images(1, (12, 12))[0]
+    read, changed = cuts.read(content(small))
+    assert np.array_equal(read, trained.read(content(small))[0])
+    assert changed == "is 12x12, too small for 'center_crop 16x16', and was made 1x8x8"
+    colours = np.full((20, 20, 3), 77, np.uint8)  # of a data set that is grey as it comes
+    colours[2:18, 2:18] = 9
+    read, changed = cuts.read(content(colours))
+    assert (read == 9).all()
+    assert changed == "is 3x20x20 and was made 1x8x8"
 
 
 def test_grey_becomes_colour_for_a_model_of_colour(make_model: Callable[..., Model]) -> None:

@@ -220,7 +220,8 @@ def encode(uri: str, out: Path | None, images: tuple[Path, ...]) -> None:
 
     A row an image. Of a categorical code: the likeliest category, the probability of each, and the
     class it was matched to, if any. Of a continuous one: mean and standard deviation. Images of
-    another size are cut to the model's proportions and resized, which is mentioned.
+    another shape are prepared as those of the training were, or, where that is not known, cut to
+    the model's proportions and resized, which is mentioned.
     """
     import numpy as np
 
@@ -366,7 +367,7 @@ def _store() -> str:
 def _load(uri: str) -> "Trained":
     if re.match(r"(models|runs):/", uri):
         return _from_mlflow(uri)
-    from infogan.trained import Trained
+    from infogan.trained import Trained, card_and_arrays
 
     path = Path(uri)
     if not path.is_file():
@@ -375,20 +376,26 @@ def _load(uri: str) -> "Trained":
             "data/06_models/mnist/infogan.safetensors, or a model of MLflow, such as "
             "models:/infogan-mnist@best."
         )
-    return Trained.load(path, _matched(path))
+    card, arrays = card_and_arrays(path)
+    return Trained(card, arrays, {**_prepared(path, card), **_matched(path, arrays)})
 
 
-def _matched(path: Path) -> dict[str, Any]:
-    """What the evaluation of this model found, in its place among the data; empty if unknown."""
+def _prepared(path: Path, card: dict[str, Any]) -> dict[str, Any]:
+    """How the images were made that a model was trained on; empty if unknown."""
+    _, data = _left_beside(path, "05_model_input", "card.json")
+    if not data or data["splits"]["train"]["sha256"] != card.get("data_sha256"):
+        return {}
+    return {"transforms": data["transforms"]}
+
+
+def _matched(path: Path, arrays: "dict[str, np.ndarray]") -> dict[str, Any]:
+    """What the evaluation of a model found; empty if unknown."""
+    from infogan.datasets.values import Weights
+
     if path.stem != "infogan":  # that of another seed has other categories
         return {}
-    try:
-        folder = path.resolve().parents[2] / "07_model_output" / path.resolve().parent.name
-        found = folder / "categories.json"
-        matched: dict[str, Any] = json.loads(found.read_text())
-    except (IndexError, FileNotFoundError, json.JSONDecodeError):
-        return {}
-    if matched and matched.get("weights") != _digest(path):
+    found, matched = _left_beside(path, "07_model_output", "categories.json")
+    if matched and matched.get("weights") != Weights(arrays, {}).digest:
         click.echo(
             f"Warning: {found} is of other weights than {path}, so its classes are left aside: "
             "evaluate it again.",
@@ -398,17 +405,15 @@ def _matched(path: Path) -> dict[str, Any]:
     return matched
 
 
-def _digest(path: Path) -> str | None:
-    """Of the arrays in a safetensors file; None if it is none, which reading the model tells."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    from infogan.datasets.values import Weights
-
+def _left_beside(path: Path, layer: str, name: str) -> tuple[Path, dict[str, Any]]:
+    """What another stage left of a model's data set, in its place among the data; or nothing."""
+    folder = path.resolve().parent
+    folder = folder.parent if folder.name == "seeds" else folder
     try:
-        return Weights(load_file(path), {}).digest
-    except SafetensorError:
-        return None
+        found = folder.parents[1] / layer / folder.name / name
+        return found, json.loads(found.read_text())
+    except (IndexError, FileNotFoundError, json.JSONDecodeError):
+        return path, {}
 
 
 def _from_mlflow(uri: str) -> "Trained":

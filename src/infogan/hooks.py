@@ -303,6 +303,7 @@ class Tracking:
                 categories={
                     **catalog.load(f"{dataset}.categories"),
                     "tells": tells(catalog.load(f"{dataset}.known_factors")),
+                    "transforms": card["transforms"],
                 },
                 metrics=metrics,
                 test_sha256=card["splits"]["test"]["sha256"],

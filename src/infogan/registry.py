@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 CARRIED = (
     "errors",
+    "files",
     "options",
+    "parallel",
+    "preprocessing",
     "schedules",
     "seeds",
     "codes",
@@ -32,7 +35,7 @@ CARRIED = (
     "trained",
     "served",
 )
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch", "tqdm")
 MAX_IMAGES = 1000  # a call; load_model(…, model_config={"max_images": …}) changes it
 BEST = "best"  # MLflow keeps "latest" itself: models:/NAME/latest
 
@@ -48,7 +51,7 @@ class Candidate:
     name: str  # in the registry
     dataset: str
     weights: Path
-    categories: Mapping[str, Any]  # categories.json, and what each code ``tells`` of
+    categories: Mapping[str, Any]  # and what else ``Trained`` knows beside the weights
     metrics: Mapping[str, float]
     test_sha256: str  # of the images it was evaluated on
     competes: bool  # for best: not where the networks are tiny or the data a part
@@ -161,7 +164,7 @@ def save(path: Path, candidate: Candidate, **identity: str) -> None:
 
     from infogan.trained import Trained
 
-    known = ("code", "class_of_category", "tells")
+    known = ("code", "class_of_category", "tells", "transforms")
     matched = {name: candidate.categories[name] for name in known if name in candidate.categories}
     trained = Trained.load(candidate.weights, matched)
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)

@@ -20,7 +20,8 @@ from infogan.codes import Categorical, LatentSpace
 from infogan.datasets.decoding import decode
 from infogan.errors import Rejected, UserError
 from infogan.networks import rebuild, to_uint8
-from infogan.options import Shape, UniformPrior, format_shape
+from infogan.options import Shape, UniformPrior, format_shape, parse_transform
+from infogan.preprocessing import compose
 from infogan.seeds import derive_seed
 
 CLASS_WORDS = ("class", "digit")  # instead of a code: the category that was matched to a class
@@ -52,10 +53,11 @@ Values = Mapping[str, Any]  # by the names of knobs or CLASS_WORDS
 
 
 class Trained:
-    """Networks in eval mode on the CPU, and what is known of their categories.
+    """Networks in eval mode on the CPU, and what is known of their categories and images.
 
     ``matched`` is what evaluation found, without labels nothing: ``code``, ``class_of_category``,
-    -1 where a category is left over, and what each code ``tells`` of, in words.
+    -1 where a category is left over, and what each code ``tells`` of, in words. With them come the
+    ``transforms`` that made the images it was trained on, where they are known.
     """
 
     def __init__(
@@ -68,24 +70,13 @@ class Trained:
         self.shape: Shape = tuple(card["image_shape"])
         self.space = LatentSpace(self.model)
         self.matched = dict(matched or {})
+        self.transforms = tuple(map(parse_transform, self.matched.get("transforms", ())))
         self.knobs = {knob.name: knob for knob in _knobs(self.space)}
 
     @classmethod
     def load(cls, path: Path, matched: Mapping[str, Any] | None = None) -> Self:
         """From a safetensors file; UserError if it is missing, damaged or not one of ours."""
-        from safetensors import SafetensorError, safe_open
-
-        if not path.is_file():
-            raise UserError(f"{path} is not there: train a model first, or name another file.")
-        with path.open("rb"):
-            pass  # what may not be read is told by the system; safetensors says it is not there
-        try:
-            with safe_open(path, framework="numpy") as file:
-                card = json.loads((file.metadata() or {})["card"])
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, json.JSONDecodeError):
-            raise UserError(f"{path} is no model of this project, or it is damaged.") from None
-        return cls(card, arrays, matched)
+        return cls(*card_and_arrays(path), matched)
 
     @property
     def classes(self) -> dict[int, int]:
@@ -267,14 +258,26 @@ class Trained:
     def read(self, content: bytes) -> tuple[np.ndarray, str | None]:
         """The image of a file's content as uint8 (C, H, W), and what had to be changed of it.
 
-        Another size is cut to the model's proportions, from the middle, and resized; grey becomes
-        RGB or RGB grey as the model needs. ``Rejected`` if it is no image.
+        1. One of the model's shape is taken as it is.
+        2. Another is prepared as those of the training were.
+        3. Where that is not known, not possible or not enough, it is cut to the model's
+           proportions, from the middle, and resized; grey becomes RGB or RGB grey as the model
+           needs.
+
+        ``Rejected`` if it is no image.
         """
         image = decode(content)
         if image.shape == self.shape:
             return image, None
-        changed = f"is {format_shape(image.shape)} and was made {format_shape(self.shape)}"
-        return _fit(image, self.shape), changed
+        given, made = (format_shape(shape) for shape in (image.shape, self.shape))
+        try:
+            prepared = compose(self.transforms)(image)
+        except Rejected as reason:  # less than what is cut out of others
+            return _fit(image, self.shape), f"{reason}, and was made {made}"
+        if prepared.shape == self.shape:
+            listed = ", ".join(map(str, self.transforms))
+            return prepared, f"is {given} and was prepared as for the training: {listed}"
+        return _fit(prepared, self.shape), f"is {given} and was made {made}"
 
     def read_file(self, path: Path) -> tuple[np.ndarray, str | None]:
         """The same of a file; ``Rejected``, too, if it cannot be read."""
@@ -288,6 +291,22 @@ class Trained:
             raise Rejected("is not there") from None
         except (OSError, ValueError) as error:  # ValueError: a zero byte within the path
             raise Rejected(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
+def card_and_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Of a safetensors file; UserError if it is missing, damaged or not one of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"{path} is not there: train a model first, or name another file.")
+    with path.open("rb"):
+        pass  # what may not be read is told by the system; safetensors says it is not there
+    try:
+        with safe_open(path, framework="numpy") as file:
+            card = json.loads((file.metadata() or {})["card"])
+            return card, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError):
+        raise UserError(f"{path} is no model of this project, or it is damaged.") from None
 
 
 def _knobs(space: LatentSpace) -> list[Knob]:

@@ -204,7 +204,7 @@ def imported(module: str, seen: set[str]) -> set[str]:
                 name = candidate if file.exists() else inner
                 if name and name not in seen:
                     seen.add(name)
-                    if name != "options":  # of which the parameters are tracked, not the grammar
+                    if name not in NOT_TRACKED:  # nor does what it needs decide a result
                         imported(name, seen)
     return seen
 
