@@ -45,12 +45,12 @@ def refused(result: Result) -> str:
     return line.removeprefix("Error: ")
 
 
-def match(saved_model: Path, weights: str | None = None) -> None:
+def match(saved_model: Path, weights: str | None = None, **more: Any) -> None:
     """What an evaluation leaves, of the model's weights or of others."""
     path = saved_model.parents[2] / "07_model_output" / "toy" / "categories.json"
     path.parent.mkdir(parents=True)
     weights = weights or WeightsDataset(str(saved_model)).load().digest
-    found = {"code": "c1", "class_of_category": [5, -1, 2], "weights": weights}
+    found = {"code": "c1", "class_of_category": [5, -1, 2], "weights": weights, **more}
     path.write_text(json.dumps(found))
     os.utime(path, (0, 0))  # as dvc pull may leave it, older than the model
 
@@ -82,6 +82,19 @@ def test_a_sweep_goes_from_left_to_right_and_draws_from_top_to_bottom(
     rows = [{"c1": 2, "c2": value} for value in (-2, -1, 0, 1, 2)]
     made = Trained.load(saved_model).generate(rows, 3, 4)[:, 0].reshape(5, 3, 8, 8)
     assert np.array_equal(grid, made.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize(("written", "category"), [("a=b:c", 0), ("007", 2)])
+def test_a_class_may_be_given_by_its_name(
+    invoke: Run, saved_model: Path, tmp_path: Path, written: str, category: int
+) -> None:
+    match(saved_model, class_names=["0", "1", "007", "3", "4", "a=b:c"])
+    for name, codes in (("class", f"class={written}"), ("code", f"c1={category}")):
+        done = invoke("generate", "--model", saved_model, "--codes", codes, "--out", f"{name}.png")
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "class.png").read_bytes() == (tmp_path / "code.png").read_bytes()
+    done = invoke("generate", "--model", saved_model, "--codes", "class=x", "--out", "x.png")
+    assert refused(done) == "class is x, but the classes are 007, a=b:c."
 
 
 @pytest.mark.parametrize(

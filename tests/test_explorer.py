@@ -178,6 +178,15 @@ def test_each_code_has_a_slider_twice_as_wide_as_trained_or_its_categories(
     assert (codes["c3_1"]["least"], codes["c3_1"]["most"], codes["c3_1"]["start"]) == (-2, 6, 2)
 
 
+def test_classes_that_have_names_are_told_by_them(saved_model: Path) -> None:
+    names = {"class_names": ["a", "b", "cat", "d", "e", "fox"]}
+    trained = Trained.load(saved_model, {**MATCHED, **names})
+    client = create_app(Shelf(lambda: [TOY], lambda _: trained)).test_client()
+    described = client.get(AT).json
+    assert described is not None
+    assert described["codes"][0]["classes"] == ["fox", None, "cat"]
+
+
 def test_categories_without_a_match_have_no_classes(saved_model: Path) -> None:
     trained = Trained.load(saved_model)
     client = create_app(Shelf(lambda: [TOY], lambda _: trained)).test_client()

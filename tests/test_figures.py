@@ -211,6 +211,22 @@ def test_the_confusion_table_is_in_percent_of_the_class_and_in_matched_order() -
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2"]
 
 
+def test_classes_that_have_names_are_told_by_them(panel: np.ndarray) -> None:
+    names = ["ant", "a$ bee", "an animal whose name takes a whole line, and then another line"]
+    figure = figures.confusion({**TABLE, "class_of_category": MATCHED, "class_names": names}, 60)
+    axes = figure.axes[0]
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == ["ant", "a$ bee", "an animal whose…"]
+    png(figure)
+    figure = figures.traversal(
+        panel, [0, 1, 2], CATEGORICAL, MATCHED, 60, None, None, class_names=names
+    )
+    assert texts(figure)[:2] == ["ant", "a$ bee"]
+    assert texts(figure)[2].startswith("an animal whose name")
+    assert len(texts(figure)[2]) == 33
+    png(figure)
+
+
 @pytest.mark.parametrize(("categories", "classes"), [(60, 60), (10, 300), (1000, 3)])
 def test_a_large_confusion_table_has_no_more_words_than_room(
     categories: int, classes: int

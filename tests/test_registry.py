@@ -195,6 +195,19 @@ def test_no_codes_at_all_are_all_drawn(loaded: mlflow.pyfunc.PyFuncModel, given:
     assert images.shape == (2, 1, 8, 8)
 
 
+def test_classes_that_have_names_are_told_by_them(saved_model: Path, tmp_path: Path) -> None:
+    named = {**MATCHED, "class_names": ["a", "b", "cat", "d", "e", "fox"]}
+    save(tmp_path / "logged", candidate(saved_model, categories=named))
+    model = mlflow.pyfunc.load_model(str(tmp_path / "logged"))
+    made = {"task": "generate"}
+    by_name, by_code = (model.predict([row], params=made) for row in ({"class": "cat"}, {"c1": 2}))
+    assert np.array_equal(by_name, by_code)
+    codes = model.predict(np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8))
+    assert set(codes["class"]) <= {"fox", None, "cat"}
+    (kind,) = (each for each in model.metadata.signature.outputs if each.name == "class")
+    assert kind.type.name == "string"
+
+
 def test_the_number_of_images_may_be_raised(saved_model: Path, tmp_path: Path) -> None:
     save(tmp_path / "logged", candidate(saved_model, categories={}))
     model = mlflow.pyfunc.load_model(str(tmp_path / "logged"), model_config={"max_images": 2000})

@@ -9,7 +9,7 @@ import pytest
 
 from infogan.errors import UserError
 from infogan.options import Reporting
-from infogan.report import caption, findings, page, strongest, tells
+from infogan.report import caption, findings, matching, page, strongest, tells
 
 METRICS = {
     "lower_bound.c1": 2.291,
@@ -94,6 +94,13 @@ def test_agreement_with_the_classes_stands_beside_that_of_the_references() -> No
     told = "NMI, ARI and classes without a category: 0.936, 0.939, 0"
     assert f"{told}; k-means on pixels 0.481, 0.366, 2." in findings({**METRICS, **own, **kmeans})
     assert f"{told}." in findings({**METRICS, **own})  # of an earlier version's evaluation
+
+
+def test_categories_are_told_by_the_names_of_their_classes() -> None:
+    told = matching({"code": "c1", "class_of_category": [1, -1], "class_names": ["ant", "bee"]})
+    assert told == (
+        "c1, category: class, matched on training labels: 0: bee; 1 of 2 without a class."
+    )
 
 
 def test_of_several_codes_each_has_its_error() -> None:

@@ -85,6 +85,41 @@ def test_a_class_is_the_category_that_was_matched_to_it(trained: Trained, word: 
     assert np.array_equal(trained.generate([{word: 2}], 1, 0), trained.generate([{"c1": 2}], 1, 0))
 
 
+@pytest.fixture
+def named(model: Model) -> Trained:
+    """Of classes whose names are no numbers, or other numbers than theirs."""
+    saved = weights(model)
+    names = {"class_names": ["1", "2", "007", "10", "ant", "bee"]}
+    return Trained(saved.card, saved.arrays, {**MATCHED, **names})
+
+
+@pytest.mark.parametrize(("value", "category"), [("bee", 0), ("007", 2)])
+def test_a_class_is_set_and_read_by_its_name(named: Trained, value: str, category: int) -> None:
+    made = named.generate([{"class": value}], 1, 0)
+    assert np.array_equal(made, named.generate([{"c1": category}], 1, 0))
+    assert named._classes_of(np.array([category])).tolist() == [value]
+
+
+@pytest.mark.parametrize("value", [10, 10.0, "10"])
+def test_a_name_that_is_a_number_is_no_place_among_the_classes(
+    model: Model, value: float | str
+) -> None:
+    saved = weights(model)
+    matched = {"code": "c1", "class_of_category": [2, 0, 1], "class_names": ["1", "2", "10"]}
+    trained = Trained(saved.card, saved.arrays, matched)
+    made = trained.generate([{"digit": value}], 1, 0)
+    assert np.array_equal(made, trained.generate([{"c1": 0}], 1, 0))
+    with pytest.raises(UserError, match="digit is 0, but the classes are 1, 2, 10"):
+        trained.generate([{"digit": 0}], 1, 0)
+
+
+def test_a_wrong_class_is_told_with_the_names_there_are(named: Trained) -> None:
+    assert "class or digit (007, bee)" in named.describe()
+    for wrong in ("wasp", 5, "7"):
+        with pytest.raises(UserError, match=f"class is {wrong}, but the classes are 007, bee"):
+            named.generate([{"class": wrong}], 1, 0)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

@@ -109,8 +109,8 @@ Examples:
     metavar="NAME=VALUE,…",
     help="What the codes shall be; others are drawn at random. A name is one of the model: c1, "
     "c2, … (c3_0, c3_1 of a code with several dimensions), or 'class' or 'digit' for the category "
-    "that was matched to it. A value is a number, or LOW:HIGH:STEPS for several, side by side; of "
-    "categories FIRST:LAST.",
+    "that was matched to it. A value is a number, or the name of a class that has one, or "
+    "LOW:HIGH:STEPS for several, side by side; of categories FIRST:LAST.",
 )
 @click.option("--seed", default=0, show_default=True, help="Draws the noise and what is left out.")
 @click.option("--count", default=1, show_default=True, help="Random draws, a row of images each.")
@@ -144,9 +144,9 @@ def generate(uri: str, written: str, seed: int, count: int, out: Path) -> None:
     click.echo(f"{out}: {len(in_order)} image{'s' * (len(in_order) != 1)}, {columns} a row")
 
 
-def _sweeps(written: str) -> list[tuple[str, list[float]]]:
+def _sweeps(written: str) -> list[tuple[str, list[float] | list[str]]]:
     """``digit=7,c2=-2:2:10`` as names and the values of each."""
-    sweeps: list[tuple[str, list[float]]] = []
+    sweeps: list[tuple[str, list[float] | list[str]]] = []
     for item in filter(None, (part.strip() for part in written.split(","))):
         name, equals, value = (part.strip() for part in item.partition("="))
         if not equals or not name or not value:
@@ -157,12 +157,16 @@ def _sweeps(written: str) -> list[tuple[str, list[float]]]:
     return sweeps
 
 
-def _values(name: str, text: str) -> list[float]:
+def _values(name: str, text: str) -> list[float] | list[str]:
+    from infogan.trained import CLASS_WORDS
+
     parts = text.split(":")
     try:
         numbers = [float(part) for part in parts]
     except ValueError:
         numbers = []
+    if name in CLASS_WORDS and len(numbers) < 2:
+        return [text]  # which may be a name
     if len(numbers) not in (1, 2, 3) or not all(map(math.isfinite, numbers)):
         raise UserError(
             f"{name} is {text!r}, but a value is a number, LOW:HIGH:STEPS, or FIRST:LAST of "

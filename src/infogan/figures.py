@@ -32,6 +32,7 @@ _CODES = (
     "#b565a7",
 )
 _GREY = "0.35"
+_LINE, _NAME = 100, 16  # characters of headings in a row, and of a name in a table
 _LEGIBLE = 25  # rows and columns of a table whose cells have room for numbers
 
 
@@ -222,6 +223,7 @@ def traversal(
     dpi: int,
     order_by_hand: Sequence[int] | None = None,
     name: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Figure:
     """Rows of samples (rows, values, C, H, W), one code varying from left to right.
 
@@ -247,9 +249,13 @@ def traversal(
         axes = figure.add_axes((0.05, below / whole, 0.94, side / whole))
         _show(axes, picture)
         centres = (np.arange(columns) + 0.5) * (width + padding) + padding / 2
-        headings = _headings(values, order, code, class_of_category)
+        headings = _headings(values, order, code, class_of_category, class_names)
+        room = _LINE // columns
         for centre, heading in zip(centres, headings, strict=True):
-            axes.text(centre, -padding, heading, ha="center", va="bottom", fontsize=7.5)
+            text = _cut(heading, room)
+            axes.text(
+                centre, -padding, text, ha="center", va="bottom", fontsize=7.5, parse_math=False
+            )
         matched = isinstance(code, CategoricalPrior) and class_of_category is not None
         by_hand = order_by_hand is not None
         order_told = "by matched class" if matched else "ordered by hand" if by_hand else ""
@@ -264,12 +270,25 @@ def _headings(
     order: Sequence[int],
     code: CategoricalPrior | UniformPrior,
     class_of_category: Sequence[int] | None,
+    class_names: Sequence[str] | None,
 ) -> list[str]:
     if isinstance(code, UniformPrior):
         return [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in values]
     if class_of_category is None:
         return [str(k) for k in order]
-    return [str(class_of_category[k]) if class_of_category[k] >= 0 else "–" for k in order]
+    return [_class(class_of_category[k], class_names) for k in order]
+
+
+def _class(number: int, names: Sequence[str] | None) -> str:
+    """A class as it is called, by its number if it has no name; – where there is none."""
+    if number < 0:
+        return "–"
+    return names[number] if names else str(number)
+
+
+def _cut(text: str, room: int) -> str:
+    """As many characters as there is room for."""
+    return text if len(text) <= max(room, 2) else f"{text[: max(room, 2) - 1]}…"
 
 
 def _name_code(axes: Axes, picture: np.ndarray, name: str, order: str) -> None:
@@ -363,10 +382,14 @@ def confusion(categories: Mapping[str, Any], dpi: int) -> Figure:
                 axes.text(
                     column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour
                 )
-        names = [f"{matched[k]}" if matched[k] >= 0 else "–" for k in order]
+        names = categories.get("class_names")
+        across = [_cut(_class(matched[k], names), _NAME) for k in order]
+        down = [_cut(_class(k, names), _NAME) for k in range(classes)]
+        turn = 90 if names else 0
         every = range(0, count, -(-count // _LEGIBLE))  # as many names as there is room for
-        axes.set_xticks(every, [names[place] for place in every])
-        axes.set_yticks(range(0, classes, -(-classes // _LEGIBLE)))
+        axes.set_xticks(every, [across[k] for k in every], rotation=turn, parse_math=False)
+        every = range(0, classes, -(-classes // _LEGIBLE))
+        axes.set_yticks(every, [down[k] for k in every], parse_math=False)
         axes.set_xlabel(f"category of ${_math(categories['code'])}$, named by its matched class")
         axes.set_ylabel("true class")
         axes.tick_params(length=0)

@@ -164,7 +164,7 @@ def save(path: Path, candidate: Candidate, **identity: str) -> None:
 
     from infogan.trained import Trained
 
-    known = ("code", "class_of_category", "tells", "transforms")
+    known = ("code", "class_of_category", "class_names", "tells", "transforms")
     matched = {name: candidate.categories[name] for name in known if name in candidate.categories}
     trained = Trained.load(candidate.weights, matched)
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
@@ -237,6 +237,8 @@ def _signature(trained: Any) -> "ModelSignature":
         name: "double" if np.issubdtype(each.dtype, np.floating) else "long"
         for name, each in columns.items()
     }
+    if "class_names" in trained.matched:
+        kinds["class"] = "string"
     return ModelSignature(
         outputs=Schema(
             [ColSpec(kind, name, required=name != "class") for name, kind in kinds.items()]

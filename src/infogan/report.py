@@ -92,8 +92,12 @@ def matching(categories: Mapping[str, Any]) -> str:
     >>> matching({"code": "c1", "class_of_category": [7, -1, 3]})
     'c1, category: class, matched on training labels: 0: 7, 2: 3; 1 of 3 without a class.'
     """
-    classes = categories["class_of_category"]
-    listed = ", ".join(f"{place}: {each}" for place, each in enumerate(classes) if each >= 0)
+    classes, names = categories["class_of_category"], categories.get("class_names")
+    listed = ", ".join(
+        f"{place}: {names[each] if names else each}"
+        for place, each in enumerate(classes)
+        if each >= 0
+    )
     left = sum(each < 0 for each in classes)
     rest = f"; {left} of {len(classes)} without a class" if left else ""
     return f"{categories['code']}, category: class, matched on training labels: {listed}{rest}."

@@ -56,8 +56,9 @@ class Trained:
     """Networks in eval mode on the CPU, and what is known of their categories and images.
 
     ``matched`` is what evaluation found, without labels nothing: ``code``, ``class_of_category``,
-    -1 where a category is left over, and what each code ``tells`` of, in words. With them come the
-    ``transforms`` that made the images it was trained on, where they are known.
+    -1 where a category is left over, ``class_names``, if they are no numbers, and what each code
+    ``tells`` of, in words. With them come the ``transforms`` that made the images it was trained
+    on, where they are known.
     """
 
     def __init__(
@@ -79,17 +80,22 @@ class Trained:
         return cls(*card_and_arrays(path), matched)
 
     @property
-    def classes(self) -> dict[int, int]:
-        """The category of each class that has one."""
+    def classes(self) -> dict[float | str, int]:
+        """The category of each class that has one, by the class's name or else its number."""
         found = self.matched.get("class_of_category", [])
-        return {each: place for place, each in enumerate(found) if each != _UNMATCHED}
+        places = {each: place for place, each in enumerate(found) if each != _UNMATCHED}
+        return {self._called(each): places[each] for each in sorted(places)}
+
+    def _called(self, number: int) -> int | str:
+        names = self.matched.get("class_names")
+        return names[number] if names else number
 
     def describe(self) -> str:
         """Everything that can be set, with its values."""
         names = [str(knob) for knob in self.knobs.values()]
         if self.classes:
             words = " or ".join(CLASS_WORDS)
-            names.append(f"{words} ({', '.join(map(str, sorted(self.classes)))})")
+            names.append(f"{words} ({', '.join(map(str, self.classes))})")
         return ", ".join(names)
 
     # --- Codes to images -------------------------------------------------------------------------
@@ -97,11 +103,11 @@ class Trained:
     def set(self, name: str, value: Any) -> tuple[Knob, float]:
         """What a name and a value mean; UserError names the codes or the values there are."""
         if name in CLASS_WORDS and name not in self.knobs and self.classes:
-            number = _number(name, value)
-            if number not in self.classes:
-                known = ", ".join(map(str, sorted(self.classes)))
-                raise UserError(f"{name} is {number:g}, but the classes are {known}.")
-            return self.knobs[self.matched["code"]], float(self.classes[int(number)])
+            wanted = self._class(name, value)
+            if wanted not in self.classes:
+                known = ", ".join(map(str, self.classes))
+                raise UserError(f"{name} is {wanted}, but the classes are {known}.")
+            return self.knobs[self.matched["code"]], float(self.classes[wanted])
         if name not in self.knobs:
             what = "matched to no classes" if name in CLASS_WORDS else "not a code of this model"
             raise UserError(f"{name!r} is {what}: it has {self.describe()}.")
@@ -117,6 +123,15 @@ class Trained:
                 f"{knob.low:g} to {knob.high:g}."
             )
         return knob, number
+
+    def _class(self, name: str, value: Any) -> float | str:
+        """The class that a value means; a name that is a number may be given as one."""
+        named = "class_names" in self.matched
+        if named and isinstance(value, str):
+            return value
+        number = _number(name, value)
+        whole = int(number) if number.is_integer() else number
+        return str(whole) if named else whole
 
     def concerns(self, rows: Sequence[Values]) -> list[str]:
         """Values outside of what G was trained on: allowed, but worth a word."""
@@ -216,9 +231,9 @@ class Trained:
         return columns
 
     def _classes_of(self, categories: np.ndarray) -> np.ndarray:
-        classes = np.array(self.matched["class_of_category"], object)
-        classes[classes == _UNMATCHED] = None
-        return np.asarray(classes[categories])
+        found = self.matched["class_of_category"]
+        names = [None if each == _UNMATCHED else self._called(each) for each in found]
+        return np.asarray(np.array(names, object)[categories])
 
     def as_pixels(self, images: Any) -> np.ndarray:
         """What people hold as float32 (N, C, H, W) in [0, 1]; UserError if these are no images.

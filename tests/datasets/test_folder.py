@@ -119,6 +119,18 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> 
     assert sorted(expected) == [0] * 5 + [1] * 5 + [2] * 5
 
 
+def test_classes_keep_their_names_in_the_order_a_person_counts(tmp_path: Path) -> None:
+    for n, name in enumerate(["10", "1", "b10", "7", "2", "b9", "a"]):
+        write(tmp_path / name / f"{n}.png", n)
+    found = read(tmp_path)
+    names = found.origin["class_names"]
+    assert names == ["1", "2", "7", "10", "a", "b9", "b10"]
+    split = found.splits["all"]
+    assert split.labels is not None
+    called = [names[label] for label in split.labels]
+    assert called == [name.partition("/")[0] for name in split.names or ()]
+
+
 @pytest.mark.parametrize(
     "names",
     [["1.png", "2.png"], ["a/1.png", "a/2.png"], ["a/1.png", "2.png"], ["a/b/1.png"]],
@@ -131,6 +143,7 @@ def test_without_several_sub_folders_there_are_no_classes(
         write(tmp_path / name)
     (tmp_path / "empty").mkdir()
     assert all_of(tmp_path).labels is None
+    assert "class_names" not in read(tmp_path).origin
     assert not caplog.messages
 
 

@@ -269,6 +269,9 @@ def test_a_folder_of_images_runs_and_lists_what_cannot_be_used(
     found = card(project, "folder")
     assert found["rejected"] == 3
     assert sum(split["images"] for split in found["splits"].values()) == 61
+    categories = project.data("07_model_output/folder/categories.json").read_text()
+    assert json.loads(categories)["class_names"] == ["cats", "dogs"]
+    assert "cats, dogs" in project.data("08_reporting/folder/report.html").read_text()
 
 
 def refusal(project: Project, *arguments: str) -> str:

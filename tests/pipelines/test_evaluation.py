@@ -128,6 +128,13 @@ def test_references_are_judged_by_the_numbers_of_the_model(
         assert references[f"classes_without_category_{name}"] == without
 
 
+def test_categories_carry_the_names_of_classes_that_have_any(weigh: Weigh, model: Model) -> None:
+    named = CARD | {"source": {"class_names": ["a", "b", "c", "d"]}}
+    for card, names in ((named, ["a", "b", "c", "d"]), (CARD, None)):
+        _, found = nodes.classify(weigh(model), IMAGES, LABELS, card, model, EVALUATION)
+        assert found.get("class_names") == names
+
+
 def test_a_single_code_needs_no_list_of_codes(weigh: Weigh, model: Model) -> None:
     numbers, _ = nodes.classify(weigh(model), IMAGES, LABELS, CARD, model, EVALUATION)
     assert "error_one_to_one" in numbers

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,8 +26,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 class ImageFolder(RawDataset):
     """One split, ``all``, of the images below a folder, decoded when asked for.
 
-    If they all lie in sub-folders, of which there are several, these are their classes. Images
-    beside them leave none, which the log says.
+    If they all lie in sub-folders, of which there are several, these are their classes, and their
+    names the names of the classes. Images beside them leave none, which the log says.
     """
 
     def read(self, folder: Path, source: Source) -> RawImages:
@@ -36,12 +37,13 @@ class ImageFolder(RawDataset):
         # other to another place among the rest.
         names = sorted(_images_in(root), key=lambda name: hashlib.sha256(_bytes(name)).digest())
         members = folder_members(root, names)
-        split = RawSplit(
-            Decoded(_Inside(members)),
-            _labels(names),
-            names=[_bytes(name).decode(errors="replace") for name in names],
-        )
-        opened = {"path": source.path or str(folder), "images": members.extent()}
+        labels, classes = _classes(names)
+        split = RawSplit(Decoded(_Inside(members)), labels, names=[*map(_shown, names)])
+        opened = {
+            "path": source.path or str(folder),
+            "images": members.extent(),
+            **({"class_names": [*map(_shown, classes)]} if classes else {}),
+        }
         return RawImages({"all": split}, origin=opened, stamp=members.stamp())
 
 
@@ -78,11 +80,11 @@ def _images_in(root: Path) -> list[str]:
     return names
 
 
-def _labels(names: list[str]) -> np.ndarray | None:
-    """Each image's class int64 (N,), numbered in the order of the sub-folders' names, if any."""
+def _classes(names: list[str]) -> tuple[np.ndarray | None, list[str]]:
+    """Each image's class int64 (N,), and the sub-folders that these number; none if not any."""
     inside = [name.partition("/")[0] for name in names if "/" in name]
     if len(set(inside)) < 2:
-        return None
+        return None, []
     if beside := len(names) - len(inside):
         _logger.warning(
             "%d images lie beside the sub-folders %s, so these are not taken for classes: move "
@@ -90,8 +92,21 @@ def _labels(names: list[str]) -> np.ndarray | None:
             beside,
             ", ".join(sorted(set(inside))[:_FOLDERS_NAMED]),
         )
-        return None
-    return np.unique(np.array(inside), return_inverse=True)[1].astype(np.int64)
+        return None, []
+    classes = sorted(set(inside), key=_natural)
+    places = {name: place for place, name in enumerate(classes)}
+    return np.array([places[name] for name in inside], np.int64), classes
+
+
+def _natural(name: str) -> tuple[list[int | str], str]:
+    """What puts 2 before 10, and otherwise goes by the characters."""
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
+
+
+def _shown(name: str) -> str:
+    """A path as text, whatever it is made of."""
+    return _bytes(name).decode(errors="replace")
 
 
 def _bytes(name: str) -> bytes:

@@ -39,13 +39,14 @@ class RawSplit:
 class RawImages:
     """All splits of a raw data set, by the names their authors gave them.
 
-    ``origin`` says what was opened: names, and hashes of contents or sizes. ``stamp`` changes when
-    a file without a hash is written again; results do not show it, since it has to do with dates.
+    ``origin`` says what was opened: names, and hashes of contents or sizes; and, as
+    ``class_names``, what classes are called that are no numbers. ``stamp`` changes when a file
+    without a hash is written again; results do not show it, since it has to do with dates.
     """
 
     splits: Mapping[str, RawSplit]
     factors: tuple[Factor, ...] = ()
-    origin: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     stamp: str = ""
 
 

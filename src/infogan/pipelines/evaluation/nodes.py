@@ -85,6 +85,7 @@ def classify(
 
     if not _classifiable(labels, model):
         return {}, {}
+    names = card.get("source", {}).get("class_names")
     networks, _ = _load(weights, card, model, evaluation)
     predicted = _categories(networks.discriminator, images, model, evaluation)
     code, numbers = _judged(predicted, labels, model)
@@ -109,6 +110,7 @@ def classify(
         {
             "code": code,
             "class_of_category": match_one_to_one(train_table).tolist(),
+            **({"class_names": names} if names else {}),
             "test_table": test_table.tolist(),
             "weights": weights.digest,
         },

@@ -101,7 +101,10 @@ def write_report(
             f"{split} {each['images']:,} (from {each['from']}, sha256 {each['sha256']})"
             for split, each in card["splits"].items()
         ),
-        **{f"raw {name}": identity for name, identity in card["source"].items()},
+        **{
+            f"raw {name}": identity if isinstance(identity, str) else ", ".join(identity)
+            for name, identity in card["source"].items()
+        },
         "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items()),
     }
     blocks: dict[str, Options] = {"model": model, "training": training, "evaluation": evaluation}
@@ -157,6 +160,13 @@ def _panels(
         matched = categories.get("code") == code.name
         classes = categories["class_of_category"] if matched else None
         drawn[f"{prefix}_{panel}"] = traversal(
-            traversals.arrays[panel], values, code, classes, dpi, orders.get(code.name), panel
+            traversals.arrays[panel],
+            values,
+            code,
+            classes,
+            dpi,
+            orders.get(code.name),
+            panel,
+            categories.get("class_names"),
         )
     return drawn
