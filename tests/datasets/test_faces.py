@@ -193,6 +193,26 @@ def test_results_know_the_name_of_the_model(
     assert set(origin) == {"model", "generic_neutral_mesh.obj", "identity000.obj"}
 
 
+@pytest.mark.parametrize("missing", [0, 2])
+def test_a_gap_in_the_modes_is_refused_since_the_faces_would_be_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int
+) -> None:
+    monkeypatch.setattr(morphable, "_ICT_VERTICES", 3)
+    monkeypatch.setattr(morphable, "_ICT_POLYGONS", 1)
+    names = [f"identity{number:03}.obj" for number in range(4)]
+    mesh = "v 0 0 0\nv 1 2 0\nv 0 1 1\nf 1 2 3\n"
+    for name in ("generic_neutral_mesh.obj", *names):
+        (tmp_path / name).write_text(mesh)
+    read(tmp_path)
+    (tmp_path / names[missing]).unlink()
+    told = rf"has {names[missing + 1]} where {names[missing]} should follow: the modes of .* gap\.$"
+    with pytest.raises(UserError, match=told):
+        read(tmp_path)
+    (tmp_path / names[-1]).unlink()
+    (tmp_path / names[missing]).write_text(mesh)
+    read(tmp_path)  # fewer are another model, with nothing amiss
+
+
 def test_a_source_without_a_scene_is_refused() -> None:
     nothing = Source(files=(), addresses=())
     with pytest.raises(UserError, match=r"source.scene must be of kind 'faces'"):

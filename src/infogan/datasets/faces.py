@@ -38,7 +38,7 @@ class Faces(RawDataset):
         if path.is_dir():
             path = raw_file(path, "generic_neutral_mesh.obj")
         is_mesh = path.suffix.lower() == ".obj"
-        modes = tuple(sorted(path.parent.glob("identity*.obj"))) if is_mesh else ()
+        modes = _modes(path.parent) if is_mesh else ()
         opened = origin(source, path, *modes)
         model = read_model(path, modes)
         drawn = np.stack(
@@ -51,6 +51,21 @@ class Faces(RawDataset):
             tuple(Factor(name, "linear") for name in FACTORS),
             {"model": model.name} | opened,
         )
+
+
+def _modes(folder: Path) -> tuple[Path, ...]:
+    """The files of the modes in their order; UserError for a gap, beyond which every coefficient
+    would be another mode's, so that the faces were others.
+    """
+    found = tuple(sorted(folder.glob("identity*.obj")))
+    for number, path in enumerate(found):
+        expected = f"identity{number:03}.obj"
+        if path.name != expected:
+            raise UserError(
+                f"{folder} has {path.name} where {expected} should follow: the modes of a face "
+                "model are numbered from 000 without a gap."
+            )
+    return found
 
 
 @dataclass(frozen=True)
