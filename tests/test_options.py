@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from infogan.errors import UserError
 from infogan.options import (
@@ -235,10 +236,15 @@ def refuses(block: type, content: dict[str, Any], *words: str) -> None:
         ({"steps_g": 0}, ["training.steps_g is 0", "greater than or equal to 1"]),
         ({"average_g": 1}, ["training.average_g is 1", "less than 1"]),
         ({"average_g": 0}, ["training.average_g is 0", "greater than 0"]),
-        ({"joint_batch_norm": 2}, ["training.joint_batch_norm is 2", "valid boolean"]),
+        ({"average_g": "0.9"}, ["training.average_g is '0.9': write a number, without quotes."]),
+        ({"joint_batch_norm": 2}, ["training.joint_batch_norm is 2: write true or false"]),
         ({"betas": [0.5, 1.0]}, ["training.betas.1 is 1.0", "less than 1"]),
         ({"betas": [0.5]}, ["training.betas.1 is missing"]),
-        ({"mi_trains_trunk": "maybe"}, ["training.mi_trains_trunk is 'maybe'", "valid boolean"]),
+        ({"betas": ["0.5", 0.9]}, ["training.betas.0 is '0.5': write a number, without quotes."]),
+        ({"betas": [False, 0.9]}, ["training.betas.0 is False: write a number, without quotes."]),
+        ({"mi_trains_trunk": "yes"}, ["training.mi_trains_trunk is 'yes': write true or false"]),
+        ({"mi_trains_trunk": 1}, ["training.mi_trains_trunk is 1: write true or false"]),
+        ({"deterministic": 0}, ["training.deterministic is 0: write true or false"]),
         ({"baseline": "none"}, ["training.baseline is 'none'", "'joint' or 'head'"]),
         ({"device": "tpu"}, ["training.device is 'tpu'", "'auto', 'cpu' or 'cuda'"]),
     ],
@@ -413,6 +419,29 @@ def test_a_leaky_slope_lies_between_0_and_1(model_block: dict[str, Any], slope: 
     refuses(Model, {**model_block, "leaky_slope": slope}, f"model.leaky_slope is {slope}")
 
 
+@pytest.mark.parametrize("slope", [False, True, "0.1", "1e-1", None])
+def test_what_is_no_number_is_none_for_a_network_either(
+    model_block: dict[str, Any], slope: object
+) -> None:
+    told = "write a number, without quotes."
+    refuses(
+        Model, {**model_block, "leaky_slope": slope}, f"model.leaky_slope is {slope!r}: {told}"
+    )
+    content = {**model_block, "pixel_range": [0, slope]}
+    refuses(Model, content, f"model.pixel_range.1 is {slope!r}: {told}")
+
+
+@pytest.mark.parametrize("written", ["0", "1e-1", "0.1", "2.0e-1"])
+def test_a_number_may_be_written_as_kedro_reads_it(
+    make_model: Callable[..., Model], make_training: Callable[..., Training], written: str
+) -> None:
+    """Plain YAML would take 1e-1 for a text."""
+    value = OmegaConf.create(f"value: {written}").value
+    assert make_model(leaky_slope=value).leaky_slope == float(written)
+    assert make_training(betas=[value, 0.9]).betas == (float(written), 0.9)
+    assert make_training(lambda_continuous=value).lambda_continuous == float(written)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -439,6 +468,45 @@ def test_a_traversal_range_the_wrong_way_round_is_refused(
 ) -> None:
     content = {**mnist["evaluation"], "traversal_range": limits}
     refuses(Evaluation, content, "evaluation.traversal_range", f"{limits} is the wrong way round")
+
+
+@pytest.mark.parametrize("limit", ["2.0", True])
+def test_a_traversal_range_is_of_numbers(mnist: dict[str, Any], limit: object) -> None:
+    content = {**mnist["evaluation"], "traversal_range": [-2, limit]}
+    refuses(Evaluation, content, f"evaluation.traversal_range.1 is {limit!r}: write a number")
+
+
+SCENE = {
+    "kind": "faces",
+    "images": 9,
+    "seed": 0,
+    "side": 32,
+    "identity": 1.0,
+    "azimuth": [-60, 60],
+    "elevation": [0.0, 0.0],  # no more than one elevation
+    "light": [-80.0, 80.0],
+    "width": [0.8, 1.2],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"azimuth": [60, -60]}, ["azimuth: [60.0, -60.0] is the wrong way round: smaller"]),
+        ({"elevation": [1, -1]}, ["elevation: [1.0, -1.0] is the wrong way round"]),
+        ({"light": [1, -1]}, ["light: [1.0, -1.0] is the wrong way round"]),
+        ({"width": [1.2, 0.8]}, ["width: [1.2, 0.8] is the wrong way round"]),
+        ({"width": [0, 1]}, ["width: [0.0, 1.0] has a face without width: it must be more than"]),
+        ({"width": [-1, 1]}, ["width: [-1.0, 1.0] has a face without width"]),
+        ({"light": [False, 1]}, ["light.0 is False: write a number, without quotes."]),
+    ],
+)
+def test_a_scene_that_cannot_be_rendered_is_refused(
+    changes: dict[str, Any], words: list[str]
+) -> None:
+    source = {"files": [], "addresses": []}
+    Source.model_validate({**source, "scene": SCENE})
+    refuses(Source, {**source, "scene": {**SCENE, **changes}}, "source.scene.", *words)
 
 
 def test_a_traversal_has_at_least_two_columns(mnist: dict[str, Any]) -> None:

@@ -389,6 +389,13 @@ class Block(Options):
             raise UserError(" ".join(_sentences(cls, error))) from None
 
 
+_WHAT_TO_WRITE = {  # by pydantic's name of the error
+    "tuple_type": "a list, in square brackets",
+    "float_type": "a number, without quotes",
+    "bool_type": "true or false, without quotes",
+}
+
+
 def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
     """Key, value and what would be right, of each error pydantic found."""
     name = block.__name__.lower()
@@ -408,8 +415,8 @@ def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
             yield f"{key} is not a known key; {hint}"
         elif found["type"] == "missing":
             yield f"{key} is missing."
-        elif found["type"] == "tuple_type":
-            yield f"{key} is {found['input']!r}: write a list, in square brackets."
+        elif found["type"] in _WHAT_TO_WRITE:
+            yield f"{key} is {found['input']!r}: write {_WHAT_TO_WRITE[found['type']]}."
         elif found["type"] == "value_error":  # our own words, which show the value
             yield f"{key}: {found['msg'].removeprefix('Value error, ')}."
         else:
@@ -418,8 +425,12 @@ def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
 
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
-Rate = Annotated[float, Field(gt=0, strict=True)]
-Weight = Annotated[float, Field(ge=0, strict=True)]
+# Strict: neither a text nor false passes for a number, nor a text or a number for a switch.
+Number = Annotated[float, Field(strict=True)]
+Rate = Annotated[Number, Field(gt=0)]
+Weight = Annotated[Number, Field(ge=0)]
+Decay = Annotated[Number, Field(ge=0, lt=1)]
+Switch = Annotated[bool, Field(strict=True)]
 # A number of 0 or more, or one that changes on the way: '0.1 to 0 until 2000'.
 Changing = Annotated[Amount, PlainValidator(parse_amount), PlainSerializer(write_amount)]
 
@@ -434,7 +445,7 @@ class SourceFile(Options):
     unpacked: Annotated[str, Field(pattern=r"^[\w][\w.\-]*$")] | None = None  # or this folder
 
 
-Range = tuple[Annotated[float, Field(strict=True)], Annotated[float, Field(strict=True)]]
+Range = tuple[Number, Number]
 
 
 class FaceScene(Options):
@@ -454,6 +465,20 @@ class FaceScene(Options):
     elevation: Range
     light: Range
     width: Range  # the face's width in relation to its height, 1 as modelled
+
+    @field_validator("azimuth", "elevation", "light", "width")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:  # of equal ones the factor stays as it is
+            raise ValueError(f"{list(limits)} is the wrong way round: smaller number first")
+        return limits
+
+    @field_validator("width")
+    @classmethod
+    def _has_a_width(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not limits[0] > 0:
+            raise ValueError(f"{list(limits)} has a face without width: it must be more than 0")
+        return limits
 
 
 class ChairScene(Options):
@@ -478,7 +503,7 @@ class Source(Block):
     addresses: tuple[str, ...]
     samples: tuple[SourceFile, ...] = ()
     complete: dict[str, Positive] = {}
-    allow_partial: Annotated[bool, Field(strict=True)] = False
+    allow_partial: Switch = False
     path: str | None = None
     scene: FaceScene | ChairScene | None = Field(None, discriminator="kind")
 
@@ -508,8 +533,8 @@ class Model(Block):
     noise: NoiseLine
     codes: Annotated[tuple[CodeLine, ...], Field(min_length=1)]
     spread: Literal["learned", "fixed"]  # sigma of Q(c|x) for continuous codes; fixed: 1
-    pixel_range: tuple[float, float]
-    leaky_slope: Annotated[float, Field(ge=0, lt=1)]
+    pixel_range: Range
+    leaky_slope: Annotated[Number, Field(ge=0, lt=1)]
     generator: Annotated[Layers, Field(min_length=1)]
     trunk: Annotated[Layers, Field(min_length=1)]
     d_head: Layers  # before its last line, fc 1
@@ -619,8 +644,8 @@ class Clustering(Deformation):
     weight: Changing  # in the game: of Q's cross entropy with what the clustering has found
     iterations: Positive  # that teach the trunk to tell images, however deformed, apart
     refinements: Natural  # iterations that teach Q to be certain of the clusters
-    lr: Annotated[float, Field(gt=0)]
-    temperature: Annotated[float, Field(gt=0)]  # of the similarity of images
+    lr: Rate
+    temperature: Rate  # of the similarity of images
     certainty: Weight  # of the mean entropy of the categories, while they are refined
 
     @field_validator("rotation", "scale", "shear", "shift", "elastic", "thickness")
@@ -641,10 +666,10 @@ class Training(Block):
     batch_size: Annotated[int, Field(ge=2, strict=True)]
     lr_d: Changing  # trunk, D head and Q head
     lr_g: Changing
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+    betas: tuple[Decay, Decay]
     lambda_categorical: Changing
     lambda_continuous: Changing
-    mi_trains_trunk: bool  # does the information term of the D/Q step reach the shared trunk?
+    mi_trains_trunk: Switch  # does the information term of the D/Q step reach the shared trunk?
     baseline: Literal["joint", "head"]  # does it in the regular GAN of Figure 1?
     evaluate_every: Positive  # iterations between estimates of L_I on fresh codes
     evaluation_samples: Positive
@@ -653,16 +678,16 @@ class Training(Block):
     clustering: Clustering | None = None
     instance_noise: Changing = 0.0  # on what D and Q see: its deviation, in units of pixel_range
     steps_g: Positive = 1  # G steps an iteration
-    average_g: Annotated[float, Field(gt=0, lt=1)] | None = None  # of G's weights: its decay
-    joint_batch_norm: bool = False  # statistics over real and generated images together
+    average_g: Annotated[Number, Field(gt=0, lt=1)] | None = None  # of G's weights: its decay
+    joint_batch_norm: Switch = False  # statistics over real and generated images together
     log_every: Positive  # iterations between two looks at the numbers (a device synchronisation)
     checkpoint_every: Positive
     resume: Literal["auto", "never"] = "auto"  # from a checkpoint of the same training
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     seeds_at_once: Positive | None = None  # side by side; if absent: all on a GPU, one on a CPU
-    deterministic: bool = False  # on a GPU; a CPU always is, with the same number of threads
-    cuda_graph: bool = True  # on a GPU: record the iteration once, then replay it
-    profile: bool = False  # some iterations to a trace and a table of operators
+    deterministic: Switch = False  # on a GPU; a CPU always is, with the same number of threads
+    cuda_graph: Switch = True  # on a GPU: record the iteration once, then replay it
+    profile: Switch = False  # some iterations to a trace and a table of operators
     devices: Positive = 1  # processes on a machine, a GPU each or a part of the CPU
     nodes: Positive = 1  # machines
     batch_norm: Literal["synchronised", "replica"] = "synchronised"  # over all processes, or each
@@ -709,7 +734,7 @@ class Evaluation(Block):
     generated_images: Natural  # that a classifier judges, where there are labels; 0: none
     traversal_rows: Positive
     traversal_columns: Annotated[int, Field(ge=2, strict=True)]
-    traversal_range: tuple[float, float]  # in units of the prior's half-width
+    traversal_range: Range  # in units of the prior's half-width
 
     @field_validator("traversal_range")
     @classmethod
@@ -722,11 +747,11 @@ class Evaluation(Block):
 class TrackingSettings(Options):
     """What of a run goes to MLflow, and by which names: ``tracking.yml`` of an environment."""
 
-    enabled: bool
+    enabled: Switch
     experiment: str  # {dataset} stands for the name of the data set
     stages: tuple[Literal["ingestion", "training", "evaluation", "reporting", "study"], ...]
     model: str  # its name in the registry
-    best: bool  # whether a model from here may become the best: see `infogan.registry`
+    best: Switch  # whether a model from here may become the best: see `infogan.registry`
 
     @field_validator("experiment", "model")
     @classmethod

@@ -205,7 +205,7 @@ def test_a_gap_in_the_modes_is_refused_since_the_faces_would_be_others(
         (tmp_path / name).write_text(mesh)
     read(tmp_path)
     (tmp_path / names[missing]).unlink()
-    told = rf"has {names[missing + 1]} where {names[missing]} should follow: the modes of .* gap\.$"
+    told = rf"has {names[missing + 1]} where {names[missing]} should follow: the modes .* gap\.$"
     with pytest.raises(UserError, match=told):
         read(tmp_path)
     (tmp_path / names[-1]).unlink()
