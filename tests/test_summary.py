@@ -121,9 +121,10 @@ def test_a_report_older_than_the_training_has_no_numbers_in_the_index(
     report(catalog, "b")
     record = catalog.load("b.record")
     catalog.save("b.record", record | {"started": "later"})
-    page = write_index("a", catalog, BASE, "base")
-    assert runs_on(page) == ["a"]
-    assert "kedro run --pipelines=b.evaluation,b.reporting" in page.read_text()
+    for environment, command in (("base", "kedro run"), ("quick", "kedro run --env=quick")):
+        page = write_index("a", catalog, BASE, environment)
+        assert runs_on(page) == ["a"]
+        assert f"`{command} --pipelines=b.evaluation,b.reporting`" in page.read_text()
 
 
 @pytest.mark.parametrize(

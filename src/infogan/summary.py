@@ -51,34 +51,43 @@ def write_index(
     page = folder / "index.html"
     # Two runs may end at once; the later one finds both reports.
     with FileLock(folder / ".index.lock"):
-        entries = [_entry(dataset, catalog, base[dataset]) for dataset in sorted(base)]
+        entries = [
+            _entry(dataset, catalog, base[dataset], environment) for dataset in sorted(base)
+        ]
         with atomic(page) as temporary:
             temporary.write_text(index.page(entries, environment))
     return page
 
 
-def _entry(dataset: str, catalog: CatalogProtocol, base: dict[str, Any]) -> index.Entry:
+def _entry(
+    dataset: str, catalog: CatalogProtocol, base: dict[str, Any], environment: str
+) -> index.Entry:
     """What there is to say of a data set; damage to its files is no harm to a run of another."""
     entry = index.Entry(dataset, title=dataset, claims=())
     try:
         reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
         entry = index.without_numbers(dataset, reporting, "no report yet.")
         if catalog.exists(f"{dataset}.report"):
-            entry = _reported(dataset, catalog, reporting, base)
+            entry = _reported(dataset, catalog, reporting, base, environment)
     except (DatasetError, KeyError, ValueError, UserError) as error:
         entry = replace(entry, why=f"cannot be shown: {error}")
     return entry
 
 
 def _reported(
-    dataset: str, catalog: CatalogProtocol, reporting: Reporting, base: dict[str, Any]
+    dataset: str,
+    catalog: CatalogProtocol,
+    reporting: Reporting,
+    base: dict[str, Any],
+    environment: str,
 ) -> index.Entry:
     names = ("metrics", "record", "baseline_record", "card", "model", "report")
     metrics, record, baseline, card, trained, report = (
         catalog.load(f"{dataset}.{name}") for name in names
     )
     if not index.belongs(report, metrics, record):
-        again = f"kedro run --pipelines={dataset}.evaluation,{dataset}.reporting"
+        named = "" if environment in ("base", "local") else f" --env={environment}"
+        again = f"kedro run{named} --pipelines={dataset}.evaluation,{dataset}.reporting"
         why = f"trained or evaluated again since its report was made; `{again}` makes it anew."
         return index.without_numbers(dataset, reporting, why)
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from kedro.io import DatasetError
 
 from infogan.datasets import ArraysDataset
 from infogan.datasets.values import Arrays
 from infogan.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 Refused = Callable[[str], AbstractContextManager[None]]
 
 
@@ -69,6 +71,19 @@ def test_a_missing_file_names_the_command_that_makes_it(
     assert not dataset.exists()
     with refused("test_images.npy is missing: run `kedro run --pipelines=mnist.ingestion`"):
         dataset.load()
+
+
+@pytest.mark.parametrize(
+    "environment", sorted(each.parent.name for each in (ROOT / "conf").glob("*/globals.yml"))
+)
+def test_the_command_is_of_the_environment_whose_data_folder_lacks_the_file(
+    tmp_path: Path, refused: Refused, environment: str
+) -> None:
+    written = yaml.safe_load((ROOT / "conf" / environment / "globals.yml").read_text())
+    folder = tmp_path / written["data_root"] / "05_model_input" / "mnist"
+    named = "" if environment == "base" else f" --env={environment}"
+    with refused(f"run `kedro run{named} --pipelines=mnist.ingestion`"):
+        ArraysDataset(str(folder), "images").load()
 
 
 def test_a_file_cut_anywhere_is_refused_by_name(

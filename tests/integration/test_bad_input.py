@@ -69,7 +69,8 @@ def test_a_source_that_cannot_be_reached_says_what_to_put_where(tiny_mnist: Proj
 
 def test_a_stage_without_its_input_names_the_command_that_makes_it(project: Project) -> None:
     error = refusal(project.run("--pipelines=digits.training"))
-    assert "train_images.npy is missing" in error or "card.json is missing" in error
+    assert "train_images.npy is missing" in error
+    assert error.endswith(": run `kedro run --env=smoke --pipelines=digits.ingestion`.")
 
 
 def test_a_model_of_another_configuration_is_not_evaluated(trained: Project) -> None:

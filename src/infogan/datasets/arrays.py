@@ -34,8 +34,7 @@ class ArraysDataset(AbstractDataset[Arrays, Arrays]):
 
     def _map(self, path: Path) -> np.ndarray:
         if not path.exists():
-            dataset = self._folder.name
-            raise UserError(f"{path} is missing: run `kedro run --pipelines={dataset}.ingestion`.")
+            raise UserError(f"{path} is missing: run `{_ingestion(self._folder)}`.")
         try:
             array: np.ndarray = np.load(path, mmap_mode="r")
         except (ValueError, EOFError, TypeError, TokenError) as error:  # numpy has a parser
@@ -52,6 +51,16 @@ class ArraysDataset(AbstractDataset[Arrays, Arrays]):
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._folder), "name": self._name}
+
+
+def _ingestion(folder: Path) -> str:
+    """The command that fills ``DATA/05_model_input/DATASET``. An environment's DATA is data/NAME,
+    that of conf/base is data.
+    """
+    data = folder.parent.parent
+    of_environment = data.name != "data" and data.parent.name == "data"
+    environment = f" --env={data.name}" if of_environment else ""
+    return f"kedro run{environment} --pipelines={folder.name}.ingestion"
 
 
 def _write(path: Path, array: np.ndarray) -> None:
