@@ -233,6 +233,20 @@ def test_what_is_no_folder_of_images_is_refused_with_the_suffixes(
         read(path)
 
 
+def test_without_images_and_a_path_the_option_that_names_one_is_told(
+    tmp_path: Path, refused: Refused
+) -> None:
+    raw = tmp_path / "01_raw" / "folder"
+    nothing = Source.model_validate({"files": [], "addresses": []})
+    reader = ImageFolder(str(raw))
+    told = r"name their folder by --params=folder\.source\.path=PATH\.$"
+    with refused(rf"folder does not exist, but .*{told}"):
+        reader.load()(nothing)
+    reader.save(nothing)
+    with refused(rf"folder holds no image, but .*: put yours there, or {told}"):
+        reader.load()(nothing)
+
+
 def test_images_are_picklable(tmp_path: Path) -> None:
     write(tmp_path / "1.png", 7)
     images = pickle.loads(pickle.dumps(all_of(tmp_path).images))

@@ -33,9 +33,11 @@ class ImageFolder(RawDataset):
     def read(self, folder: Path, source: Source) -> RawImages:
         """List the images."""
         root = brought(folder, source)
+        named = f"put yours there, or name their folder by --params={folder.name}.source.path=PATH"
         # By a hash of the name, so that any slice is a random sample, and one image more moves no
         # other to another place among the rest.
-        names = sorted(_images_in(root), key=lambda name: hashlib.sha256(_bytes(name)).digest())
+        found = _images_in(root, "" if source.path else f": {named}")
+        names = sorted(found, key=lambda name: hashlib.sha256(_bytes(name)).digest())
         members = folder_members(root, names)
         labels, classes = _classes(names)
         split = RawSplit(Decoded(_Inside(members)), labels, names=[*map(_shown, names)])
@@ -64,19 +66,21 @@ class _Inside(Sequence[bytes]):
         return self.members[number]
 
 
-def _images_in(root: Path) -> list[str]:
-    """Relative paths, in POSIX form, of the images below a folder; UserError if there are none."""
+def _images_in(root: Path, hint: str) -> list[str]:
+    """Relative paths, in POSIX form, of the images below a folder; UserError, which ends in the
+    hint, if there are none.
+    """
     wanted = f"a folder with images ({', '.join(SUFFIXES)})"
     if not root.is_dir():
         state = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"{root} {state}, but source.path must be {wanted}.")
+        raise UserError(f"{root} {state}, but source.path must be {wanted}{hint}.")
     names = [
         name
         for name in files_in(root)
         if PurePosixPath(name).suffix.lower() in SUFFIXES and "__MACOSX" not in name.split("/")
     ]
     if not names:
-        raise UserError(f"{root} holds no image, but must be {wanted}.")
+        raise UserError(f"{root} holds no image, but must be {wanted}{hint}.")
     return names
 
 
