@@ -361,7 +361,13 @@ def test_the_beginning_of_an_id_must_say_which() -> None:
 
 
 def test_without_a_registry_there_is_nothing_to_explore(invoke: Run) -> None:
-    assert "mlflow.db is not there: change to the project's folder" in refused(invoke("explore"))
+    told = (
+        "mlflow.db is not there: change to the project's folder, train a model first (make run), "
+        "or set MLFLOW_TRACKING_URI."
+    )
+    assert refused(invoke("explore")).endswith(told)
+    model = ("--model", "models:/infogan-digits@best")
+    assert refused(invoke("generate", *model, "--out", "x.png")).endswith(told)
 
 
 def test_a_port_that_is_taken_is_a_sentence(

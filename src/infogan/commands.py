@@ -363,7 +363,8 @@ def _store() -> str:
     path = Path.cwd() / "mlflow.db"
     if not path.is_file():
         raise UserError(
-            f"{path} is not there: change to the project's folder, or set MLFLOW_TRACKING_URI."
+            f"{path} is not there: change to the project's folder, train a model first (make "
+            "run), or set MLFLOW_TRACKING_URI."
         )
     return f"sqlite:///{path}"
 
