@@ -332,6 +332,14 @@ def test_the_page_has_a_table_of_known_factors_where_there_are_any(read: Reader)
     assert "rank correlation" not in without
 
 
+def test_where_the_paper_claims_nothing_there_is_no_table_of_claims(text: str) -> None:
+    assert "The paper's claims and ours" in text
+    reporting = Reporting.model_validate(REPORTING | {"claims": []})
+    without = page(reporting, reporting.title, METRICS, KNOWN, FIGURES, {}, {})
+    assert "claims and ours" not in without
+    assert '<table class="claims">' not in without
+
+
 def test_the_same_run_makes_the_same_page(text: str) -> None:
     facts = {"seed": 0, "data": "https://example.org/mnist"}
     parameters: dict[str, Any] = {"training.lr_d": 2e-4, "model.trunk": "<conv>"}
