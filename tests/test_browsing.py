@@ -209,6 +209,7 @@ def test_what_one_compares_runs_by_comes_first(model: Model, training: Training)
     columns = view(experiment_tags("", model, training))["columnOrder"]
     wanted = ["tags.`dataset`", "tags.`environment`", "metrics.`L_I_ratio`", "metrics.`error`"]
     assert columns[2:6] == wanted
+    assert columns[6] == "tags.`partial`"  # beside the numbers, which are of no whole data set
 
 
 def test_a_view_fits_into_a_tag_and_other_codes_have_another(

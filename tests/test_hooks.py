@@ -13,8 +13,10 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
 from infogan import tracking
+from infogan.datasets.values import Rows
 from infogan.errors import UserError
 from infogan.hooks import Tracking
+from infogan.registry import Candidate
 from infogan.settings import CONFIG_LOADER_ARGS
 from infogan.tracking import NOTE
 
@@ -38,6 +40,9 @@ class Remembering(tracking.Tracker):
 
     def log_data(self, name: str, card: Any) -> None:
         self.data += [f"{name} {split}" for split in card["splits"]]
+
+    def log_model(self, candidate: Candidate) -> None:
+        self.model = candidate
 
     def end(self, status: str) -> None:
         assert self.status == "RUNNING", "ended twice"
@@ -179,6 +184,29 @@ def test_whichever_node_opens_a_run_its_tags_say_what_it_was_made_from(runs: Run
     assert tags["data"] == "a (Some Face Model)"
     assert tags["partial"] == "3 of 9"
     assert tags["data_sha256"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("card", "end"), [(CARD, "error 12.3%; partial: 3 of 9 images"), ({}, "error 12.3%")]
+)
+def test_beside_a_version_stands_its_result_and_of_how_much_data_it_is(
+    runs: Runs, card: dict[str, Any], end: str
+) -> None:
+    command = Command("a")
+    command.begin("a")
+    command.catalog["a.card"] = MemoryDataset(
+        {"source": {}, **card, "splits": {"train": {"sha256": "b"}, "test": {"sha256": "c"}}}
+    )
+    for name in ("model", "metrics"):
+        command.catalog[f"a.{name}"] = OnDisk()
+    left = {"record": {"mlflow_run_id": "a", "alarms": {}}, "categories": {}, "known_factors": {}}
+    for name, value in (left | {"seed_metrics": Rows(("seed",), [])}).items():
+        command.catalog[f"a.{name}"] = MemoryDataset(value)
+    runs["a"].words["mlflow.runName"] = "a smoke seed 0"
+    metrics = {"error_one_to_one": 0.123, "error_majority": 0.1}
+    command.hooks.after_dataset_saved("a.metrics", metrics)
+    assert runs["a"].model.words == f"a smoke seed 0: {end}"
+    assert runs["a"].model.competes == (not card)
 
 
 def test_a_run_tells_how_it_is_made_before_it_has_a_result(runs: Runs) -> None:

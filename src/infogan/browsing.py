@@ -205,6 +205,7 @@ _COLUMNS = {  # and their widths
     "tags.`environment`": 110,
     "metrics.`L_I_ratio`": 90,
     "metrics.`error`": 80,
+    "tags.`partial`": 110,  # how much of a data set it was, if not all
     "tags.`changes`": 200,
     "params.`training.iterations`": 130,
     "params.`training.seeds`": 110,

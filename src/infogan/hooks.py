@@ -295,6 +295,8 @@ class Tracking:
             return
         card = catalog.load(f"{dataset}.card")
         own = {name: value for name, value in metrics.items() if not name.startswith("mean.")}
+        part = data_tags(dataset, card).get("partial")
+        caveat = f"; partial: {part} images" if part else ""
         tracker.log_model(
             Candidate(
                 name=self._settings.model.format(dataset=dataset),
@@ -308,7 +310,7 @@ class Tracking:
                 metrics=metrics,
                 test_sha256=card["splits"]["test"]["sha256"],
                 competes=self._settings.best and "partial" not in card,
-                words=f"{tracker.tags().get('mlflow.runName')}: {browsing.sentence(own)}",
+                words=f"{tracker.tags().get('mlflow.runName')}: {browsing.sentence(own)}{caveat}",
             )
         )
 
