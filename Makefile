@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: setup ## the digits experiment from data to report; nothing to download
 	kedro run
 
-mnist: setup ## MNIST, with clusters; kedro run --pipelines=mnist --env=official is the paper's
+mnist: setup ## MNIST, with clusters; kedro run --pipelines=mnist --env=official is the published code's, --env=paper the paper's
 	kedro run --pipelines=mnist
 
 repro: setup ## DVC: the locked results of digits and MNIST, made again where they are stale
