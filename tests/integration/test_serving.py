@@ -86,18 +86,17 @@ def server(registered: Path) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (command,) = re.findall(
-        r"^(mlflow models serve .*)$", (ROOT / "README.md").read_text(), re.MULTILINE
+        r"^(\S+=\S+ mlflow models serve .*)$", (ROOT / "README.md").read_text(), re.MULTILINE
     )
     command = command.replace("infogan-mnist", "infogan-digits").replace("5001", str(port))
     with (registered / "log").open("w") as log:
         process = subprocess.Popen(
-            command.split(),
+            ["env", *command.split()],
             cwd=registered,
             env=Project(registered).environment()
             | {
                 "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
                 "PYTHONPATH": "",
-                "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
                 "MLFLOW_DISABLE_TELEMETRY": "true",
             },
             stdout=log,
