@@ -200,8 +200,33 @@ def test_an_interrupted_study_goes_on_to_the_same_result(
 
 
 def test_nothing_but_results_is_left(done: tuple[Path, dict[str, Any]]) -> None:
-    left = {path.name for path in done[0].rglob("*") if path.is_file()}
+    left = {path.name for path in done[0].rglob("*")}
     assert left == {f"{name}.{seed}.json" for name in STUDY["recipes"] for seed in (0, 1)}
+
+
+def test_a_finished_run_leaves_the_checkpoints_of_an_interrupted_one(
+    study_of: RunStudy, tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = {"plain": {}}
+    original = nodes._Judge.observe
+    began = iter(range(3))
+
+    def interrupted(*args: Any) -> Any:
+        if next(began) == 2:  # at the last iteration
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(nodes._Judge, "observe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study_of(tmp_path / "two", seeds=[3], recipes=recipes)
+    monkeypatch.setattr(nodes._Judge, "observe", original)
+    there = sorted((tmp_path / "two").rglob("infogan.3.*.pt"))
+    assert there
+    study_of(tmp_path / "two", seeds=[5], recipes=recipes)  # of the same fingerprint
+    assert sorted((tmp_path / "two").rglob("*.pt")) == there
+    study_of(tmp_path / "two", seeds=[3, 5], recipes=recipes)
+    assert trained == [3, 5, 3]
+    assert not (tmp_path / "two" / "checkpoints").exists()
 
 
 def test_a_bad_recipe_is_refused_before_anything_is_trained(

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +84,7 @@ def run_study(
                     }
                     with atomic(path) as temporary:
                         temporary.write_text(json.dumps(run))
-                    shutil.rmtree(folder / "checkpoints" / identity, ignore_errors=True)
+                    _forget(folder / "checkpoints" / identity, alone)
                 _logger.info(
                     "%s, seed %d: error %.1f %%",
                     name,
@@ -94,6 +93,16 @@ def run_study(
                 )
             runs.append(run)
     return {"runs": runs}
+
+
+def _forget(folder: Path, training: Training) -> None:
+    """Remove the checkpoints of a finished run; those of other seeds lie beside them."""
+    from infogan.checkpoint import discard
+
+    discard(folder, f"infogan.{training.seed}", training.iterations)
+    for empty in (folder, folder.parent):
+        if empty.exists() and not any(empty.iterdir()):
+            empty.rmdir()
 
 
 def _check(name: str, model: Model, training: Training, card: Mapping[str, Any]) -> None:
