@@ -72,9 +72,14 @@ RunStudy = Callable[..., dict[str, Any]]
 
 
 def run_toy(
-    folder: Path, images: np.ndarray, model: Model, training: Training, **changes: Any
+    folder: Path,
+    images: np.ndarray,
+    model: Model,
+    training: Training,
+    labels: np.ndarray | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
-    labels = np.arange(28) % 3
+    labels = np.arange(28) % 3 if labels is None else labels
     folder.mkdir(exist_ok=True)
     return run_study(
         Arrays({"train": images[:20], "test": images[20:]}),
@@ -227,6 +232,25 @@ def test_a_finished_run_leaves_the_checkpoints_of_an_interrupted_one(
     study_of(tmp_path / "two", seeds=[3, 5], recipes=recipes)
     assert trained == [3, 5, 3]
     assert not (tmp_path / "two" / "checkpoints").exists()
+
+
+def test_no_label_enters_what_is_trained(
+    images: np.ndarray, tmp_path: Path, model: Model, training: Training
+) -> None:
+    labels = np.arange(28) % 3
+    others = np.random.default_rng(1).permutation(labels)
+    first, again = (
+        run_toy(tmp_path / name, images, model, training, each, seeds=[0])["runs"]
+        for name, each in (("first", labels), ("again", others))
+    )
+    judged = False
+    for one, other in zip(first, again, strict=True):
+        for name in ("lower_bound", "categories", "stability", "continuous"):
+            assert one[name] == other[name]
+        for seen, again_seen in zip(one["observations"], other["observations"], strict=True):
+            assert seen["information"] == again_seen["information"]
+        judged |= one["observations"][-1]["test_table"] != other["observations"][-1]["test_table"]
+    assert judged  # by labels that are others indeed
 
 
 def test_a_bad_recipe_is_refused_before_anything_is_trained(
