@@ -156,6 +156,7 @@ RENDERED = {
 }  # what readers that render use, inside functions
 NODES_AT_TOP = {"options", "datasets.values", "errors", "tracking"}
 STUDY = {
+    "browsing",
     "files",
     "pipelines.training.nodes",
 }  # what a study is made of: trainings, kept one by one

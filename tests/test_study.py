@@ -20,6 +20,7 @@ from infogan.study import (
     choices,
     decided,
     faults,
+    information_of_codes,
     measured_shapes,
     observe,
     shapes_of_codes,
@@ -87,6 +88,16 @@ def test_information_is_that_of_test_images(model: Model, images: np.ndarray) ->
     seen = observe(networks.discriminator, space, "c1", PIXELS, splits, each, 3)
     read = category_probabilities(networks.discriminator, space, splits["test"], PIXELS, 8)
     assert seen["information"] == pytest.approx(category_information(read["c1"]), rel=1e-3)
+
+
+def test_information_of_codes_is_that_of_an_observation(model: Model, images: np.ndarray) -> None:
+    networks, space = build(model, (1, 8, 8), 0).train(), LatentSpace(model)
+    labels = {"train": np.arange(28) % 3, "test": np.arange(28) % 3}
+    splits = {"train": images, "test": images}
+    seen = observe(networks.discriminator, space, "c1", PIXELS, splits, labels, 3)
+    found = information_of_codes(networks, space, PIXELS, images)
+    assert found == {"c1": seen["information"]}
+    assert networks.training
 
 
 def test_the_matching_is_fitted_on_the_training_images_alone(

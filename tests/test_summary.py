@@ -13,7 +13,7 @@ from infogan.datasets.values import Weights
 from infogan.options import BLOCKS as BLOCK_TYPES
 from infogan.options import Reporting
 from infogan.report import page as report_page
-from infogan.summary import tell, write_index
+from infogan.summary import tell, tell_study, write_index
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = yaml.safe_load((ROOT / "conf" / "base" / "parameters_digits.yml").read_text())["digits"]
@@ -68,6 +68,31 @@ def report(catalog: DataCatalog, dataset: str, **record: Any) -> None:
     for name, value in made.items():
         catalog.save(f"{dataset}.{name}", value)
     catalog.save(f"{dataset}.model", Weights({"w": np.zeros(1)}, model))
+
+
+def test_the_last_lines_of_a_study_tell_the_errors_of_each_recipe_and_where_its_page_is(
+    catalog: DataCatalog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        {
+            "recipe": recipe,
+            "observations": [{"error_one_to_one": 1.0}, {"error_one_to_one": error}],
+        }
+        for recipe, error in (("one", 0.5), ("two", 0.25), ("one", 0.125), ("one", 0.375))
+    ]
+    catalog.save("a.card", {"source": {}})
+    catalog.save("a.study_runs", {"runs": runs})
+    tell_study("a", catalog, "nowhere")
+    page = catalog.get("a.study_page").path  # type: ignore[union-attr]
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "a: what the study found",
+        "  one, 3 runs: error 12.5% at best, 37.5% median, 50.0% at worst",
+        "  two, 1 run: error 25.0% at best, 25.0% median, 25.0% at worst",
+        f"Page:    {page}",
+        f"Figure:  {page.parent / 'study.png'}",
+        "MLflow:  nowhere",
+    ]
 
 
 @pytest.mark.parametrize("matched", [None, {}, {"code": "c1", "class_of_category": [2, -1]}])

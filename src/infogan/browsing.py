@@ -8,7 +8,9 @@ import hashlib
 import json
 import shlex
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 from infogan.options import CategoricalPrior, Model, Training
@@ -134,14 +136,48 @@ def describe(
     kept. ``metrics`` are its final numbers, None before there are any; ``seeds`` the same of each
     seed, if there are several.
     """
-    parts = list(_result(metrics, seeds, alarms)) if metrics else ["No result yet."]
+    return _description(tags, _result(metrics, seeds, alarms) if metrics else ["No result yet."])
+
+
+def describe_study(tags: Mapping[str, str], runs: Sequence[Mapping[str, Any]]) -> str:
+    """The description of a study, of whose ``runs`` each has its own below it."""
+    lines = "\n".join(f"* {line}" for line in study_results(runs))
+    head = "**Error of the first categorical code, one-to-one**"
+    return _description(tags, [head, lines])
+
+
+def study_results(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each recipe of a study.
+
+    >>> study_results(
+    ...     [
+    ...         {"recipe": "plain", "observations": [{"error_one_to_one": error}]}
+    ...         for error in (0.1, 0.04, 0.05)
+    ...     ]
+    ... )
+    ['plain, 3 runs: error 4.0% at best, 5.0% median, 10.0% at worst']
+    """
+    errors: dict[str, list[float]] = {}
+    for run in runs:
+        final = run["observations"][-1]["error_one_to_one"]
+        errors.setdefault(run["recipe"], []).append(final)
+    return [
+        f"{recipe}, {len(each)} run{'s' if len(each) > 1 else ''}: error {min(each):.1%} at best, "
+        f"{median(each):.1%} median, {max(each):.1%} at worst"
+        for recipe, each in errors.items()
+    ]
+
+
+def _description(tags: Mapping[str, str], result: Iterable[str]) -> str:
+    parts = list(result)
     if "extended" in tags:
         parts.append(tags["extended"])
     commit = tags.get("git_commit", "unknown")
     changed = " with uncommitted changes" if tags.get("git_dirty") == "true" else ""
     parts.append(f"Again: `{tags.get(SOURCE)}`, at commit {commit[:10]}{changed}.")
     if "report" in tags:
-        parts.append(f"Report: `report.html` among the artifacts, and `{tags['report']}`.")
+        name = Path(tags["report"]).name
+        parts.append(f"Report: `{name}` among the artifacts, and `{tags['report']}`.")
     return "\n\n".join(parts) + _LINE + tags.get(NOTE, "").partition(_LINE)[2]
 
 

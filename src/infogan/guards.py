@@ -36,7 +36,7 @@ from infogan.options import (
     check_blocks,
 )
 from infogan.provenance import conf_base, written_in_base
-from infogan.summary import tell, write_index
+from infogan.summary import tell, tell_study, write_index
 
 _HASHED = 1 << 30  # bytes of images; of more, which take seconds, the number is compared
 
@@ -141,6 +141,9 @@ class Guards:
         told = [name for name in _datasets(pipeline) if f"{name}.report" in outputs]
         for dataset in told:
             tell(dataset, catalog, self._where(dataset))
+        for dataset in _datasets(pipeline):
+            if f"{dataset}.study_page" in outputs:
+                tell_study(dataset, catalog, self._where(dataset))
         if told and self._config is not None:
             base = written_in_base(self._config)
             page = write_index(told[0], catalog, base, self._environment)

@@ -153,6 +153,9 @@ class Tracking:
             self._log_model(dataset_name.rpartition(".")[0], data)  # the numbers are the model's
             tracker.log_metrics(browsing.final_numbers(data))
             self._describe(dataset_name.rpartition(".")[0], data)
+        if kind == "study_runs":
+            note = browsing.describe_study(tracker.tags(), data["runs"])
+            tracker.set_tags({tracking.NOTE: note})
         if kind == "seed_metrics" and len(data.rows) > 1:
             _log_seeds(tracker, data)
         if kind == "record":
@@ -239,7 +242,7 @@ class Tracking:
         card = catalog.load(f"{dataset}.card") if catalog.exists(f"{dataset}.card") else {}
         elsewhere = "conf_source" in self._run_params
         code = {"git_commit": commit, "git_dirty": bool(dirty) or elsewhere}
-        self._introduce(dataset, catalog, card, code)
+        self._introduce(dataset, catalog, card, code, study="study" in node.tags)
         _logger.info(
             "%s: MLflow run %s (%s)",
             data_name(dataset, card),
@@ -248,17 +251,24 @@ class Tracking:
         )
 
     def _introduce(
-        self, dataset: str, catalog: CatalogProtocol, card: dict[str, Any], code: dict[str, Any]
+        self,
+        dataset: str,
+        catalog: CatalogProtocol,
+        card: dict[str, Any],
+        code: dict[str, Any],
+        *,
+        study: bool,
     ) -> None:
         """What is known of a run before it has a result."""
         tracker = tracking.current()
         model = Model.model_validate(catalog.load(f"params:{dataset}.model"))
         training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
         reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
-        report = catalog.get(f"{dataset}.report").path  # type: ignore[union-attr]
+        page = f"{dataset}.{'study_page' if study else 'report'}"
+        report = catalog.get(page).path  # type: ignore[union-attr]
         changed = browsing.own_changes(self._run_params, dataset)
         told = ", ".join(f"{name}={value}" for name, value in changed.items())
-        extended = extensions(model, training)
+        extended = "" if study else extensions(model, training)  # each recipe has its own
         tags = {
             "dataset": dataset,
             "environment": self._environment,

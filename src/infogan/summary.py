@@ -40,6 +40,18 @@ def tell(dataset: str, catalog: CatalogProtocol, where: str) -> None:
     click.echo(f"MLflow:  {where}")
 
 
+def tell_study(dataset: str, catalog: CatalogProtocol, where: str) -> None:
+    """The last lines of a study: the errors of each recipe, and where to look."""
+    page = catalog.get(f"{dataset}.study_page").path  # type: ignore[union-attr]
+    name = data_name(dataset, catalog.load(f"{dataset}.card"))
+    click.echo(f"\n{name}: what the study found")
+    for line in browsing.study_results(catalog.load(f"{dataset}.study_runs")["runs"]):
+        click.echo(f"  {line}")
+    click.echo(f"Page:    {page}")
+    click.echo(f"Figure:  {page.parent / 'study.png'}")
+    click.echo(f"MLflow:  {where}")
+
+
 def write_index(
     reported: str, catalog: CatalogProtocol, base: dict[str, Any], environment: str
 ) -> Path:

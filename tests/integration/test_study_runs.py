@@ -5,6 +5,8 @@ from collections.abc import Callable
 from kedro_project import Project
 from mlflow import MlflowClient
 
+from infogan.tracking import NOTE
+
 GENERATED = "digits.study.generated_images=0"
 
 
@@ -14,6 +16,8 @@ def study(project: Project, seeds: str) -> list[tuple[str, str]]:
         "--pipelines=digits.study", f"--params=digits.study.seeds={seeds},{GENERATED}"
     )
     assert done.returncode == 0, done.stderr
+    assert "digits: what the study found\n  paper, " in done.stdout
+    assert f"Page:    {project.data('08_reporting', 'digits', 'study', 'study.md')}" in done.stdout
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     experiments = [each.experiment_id for each in client.search_experiments()]
     found = client.search_runs(experiments, order_by=["attributes.start_time"])
@@ -21,6 +25,16 @@ def study(project: Project, seeds: str) -> list[tuple[str, str]]:
     (whole,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     parts = [run for run in found if run is not whole]
     assert {run.data.tags["mlflow.parentRunId"] for run in parts} == {whole.info.run_id}
+    for run in parts:
+        assert {"error", "L_I_ratio"} <= set(run.data.metrics)
+        assert run.data.metrics["error"] == round(run.data.metrics["eval/error_one_to_one"], 4)
+        assert f"error {run.data.metrics['eval/error_one_to_one']:.1%}" in run.data.tags[NOTE]
+        modern = run.data.tags["part"].startswith("modern")
+        assert ("training.clustering" in run.data.tags.get("extended", "")) == modern
+    several = len(parts) // 2
+    assert f"* modern, {several} run{'s' * (several > 1)}: error " in whole.data.tags[NOTE]
+    assert "study.md` among the artifacts" in whole.data.tags[NOTE]
+    assert not any("No result yet" in run.data.tags[NOTE] for run in found)
     return [(run.info.run_name, run.info.run_id) for run in (whole, *parts)]
 
 

@@ -361,10 +361,17 @@ def test_the_page_says_that_code_differed_from_its_commit(first: dict[str, Any])
 
 
 class Remembering(tracking.Tracker):
-    """The final numbers of a run, and of those below it."""
+    """The final numbers of a run, and of those below it; and its words."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, float] = {}
+        self.words: dict[str, str] = {"git_commit": "0123456789abcdef"}
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self.words |= tags
+
+    def tags(self) -> dict[str, str]:
+        return self.words
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         self.numbers |= metrics
@@ -376,12 +383,30 @@ def test_final_numbers_are_tracked_as_they_are_told(study_of: RunStudy) -> None:
     (run,) = study_of(seeds=[2], recipes={"plain": {}})["runs"]
     first, *_, last = run["observations"]
     names = ("seconds", "error_one_to_one", "error_majority", "information")
+    entropy = np.log(3)  # of c1, the one categorical code
     assert tracker.numbers == {
+        "error": round(last["error_one_to_one"], 4),
+        "L_I_ratio": round(run["lower_bound"] / entropy, 4),
         **{f"eval/{name}": last[name] for name in names},
         **{f"eval/{name}_recalibrated": each for name, each in run["recalibrated"].items()},
         "eval/stability": run["stability"],
     }
     assert first["information"] != last["information"]
+
+
+def test_a_run_is_described_by_its_result_and_by_what_its_recipe_adds(study_of: RunStudy) -> None:
+    for name, added in (("plain", None), ("consistent", "training.consistency")):
+        tracker = Remembering()
+        tracking.activate(tracker)
+        recipes = {name: STUDY["recipes"][name]}
+        (run,) = study_of(seeds=[2], recipes=recipes)["runs"]
+        note = tracker.words[tracking.NOTE]
+        error = run["observations"][-1]["error_one_to_one"]
+        assert f"error {error:.1%}**" in note
+        assert f"| {run['lower_bound']:.3f}&emsp;" in note
+        assert "at commit 0123456789" in note
+        assert ("extended" in tracker.words) == (added is not None)
+        assert added is None or added in note
 
 
 def test_an_error_that_hangs_on_batch_norms_statistics_is_told(first: dict[str, Any]) -> None:

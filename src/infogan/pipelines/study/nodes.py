@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from infogan.options import (
     Study,
     Training,
     check_training,
+    extensions,
     fingerprint,
     flatten,
 )
@@ -139,6 +140,7 @@ def _finished(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
 def _train(
     judge: "_Judge", card: dict[str, Any], checkpoints: Path, model: Model, training: Training
 ) -> dict[str, Any]:
+    from infogan.browsing import headline
     from infogan.networks import rebuild
     from infogan.study import studied_code
 
@@ -153,8 +155,10 @@ def _train(
     _, networks = rebuild(weights.card, weights.arrays)
     last = dict(zip(rows.columns, rows.rows[-1], strict=True))
     numbers = judge.conclude(networks, model)
+    found = _as_evaluated(judge.information(networks, model), last, record, numbers, model)
     tracking.current().log_metrics(
         {
+            **headline(found),
             **{
                 f"eval/{name}": value
                 for name, value in record["observations"][-1].items()
@@ -167,12 +171,47 @@ def _train(
             **{f"generated/{name}": value for name, value in numbers["quality"].items()},
         }
     )
+    _describe(found, record["alarms"].values(), model, training)
     return {
         **record,
         "lower_bound": last[f"held_out.{studied_code(model)}"],
         "precision": training.precision,
         **numbers,
     }
+
+
+def _as_evaluated(
+    information: Mapping[str, float],
+    last: Mapping[str, Any],
+    record: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    model: Model,
+) -> dict[str, float]:
+    """What a study knows of a run, by the names that an evaluation gives such numbers."""
+    from infogan.codes import LatentSpace
+
+    entropies = LatentSpace(model).entropies()
+    seen = record["observations"][-1]
+    return {
+        **{f"entropy.{code}": entropy for code, entropy in entropies.items()},
+        **{f"lower_bound.{code}": last[f"held_out.{code}"] for code in entropies},
+        **{f"information_real.{code}": value for code, value in information.items()},
+        **{name: seen[name] for name in ("error_one_to_one", "error_majority")},
+        **{f"{name}_recalibrated": each for name, each in numbers["recalibrated"].items()},
+    }
+
+
+def _describe(
+    found: Mapping[str, float], alarms: Iterable[str], model: Model, training: Training
+) -> None:
+    """The result, in the description of the run, with what is not in the paper of its recipe."""
+    from infogan.browsing import describe
+
+    tracker = tracking.current()
+    extended = extensions(model, training)
+    tags = {"extended": extended} if extended else {}
+    note = describe({**tracker.tags(), **tags}, found, alarms=list(alarms))
+    tracker.set_tags({tracking.NOTE: note, **tags})
 
 
 class _Judge:
@@ -203,6 +242,15 @@ class _Judge:
             self._seen,
             self._labels,
             self._classes,
+        )
+
+    def information(self, networks: "Networks", model: Model) -> dict[str, float]:
+        """What each categorical code tells of the test images, in nats."""
+        from infogan.codes import LatentSpace
+        from infogan.study import information_of_codes
+
+        return information_of_codes(
+            networks, LatentSpace(model), model.pixel_range, self._seen["test"]
         )
 
     def conclude(self, networks: "Networks", model: Model) -> dict[str, Any]:
