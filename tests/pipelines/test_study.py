@@ -313,11 +313,8 @@ def test_the_page_has_the_numbers_of_the_runs(first: dict[str, Any]) -> None:
     assert f"| plain | {len(finals)} | **{np.median(finals):.1f}** |" in page
     assert page.count("| cpu, float32 | `") == len(runs["runs"])  # where each was computed
     assert "Generated images" not in page  # none were made
-    more = Study.model_validate({**STUDY, "mapping_images": 100})
-    assert "20 training images" in write_study(runs, CARD, more, REPORTING)  # there are no others
-    more = Study.model_validate({**STUDY, "stability_images": 100})
-    there_are = CARD["splits"]["test"]["images"]
-    assert f"share of {there_are} test images" in write_study(runs, CARD, more, REPORTING)
+    assert "20 training images" in page
+    assert "share of 8 test images" in page
 
 
 def test_a_choice_among_equals_is_told_as_one(first: dict[str, Any]) -> None:
@@ -407,6 +404,48 @@ def test_a_run_is_described_by_its_result_and_by_what_its_recipe_adds(study_of: 
         assert "at commit 0123456789" in note
         assert ("extended" in tracker.words) == (added is not None)
         assert added is None or added in note
+
+
+def test_the_page_says_nothing_of_parameters_that_runs_were_not_made_by(
+    first: dict[str, Any],
+) -> None:
+    """They may have been made by others, and be put together."""
+    today = Study.model_validate(
+        {
+            **STUDY,
+            "common": {"training": {"precision": "bfloat16", "iterations": 4711}},
+            "stability_images": 3,
+            "mapping_images": 7,
+            "generated_images": 5000,
+        }
+    )
+    page = write_study(first, CARD, today, REPORTING)
+    assert page == write_study(first, CARD, Study.model_validate(STUDY), REPORTING)
+
+
+def test_runs_that_were_judged_on_different_numbers_of_images_are_told_so(
+    first: dict[str, Any],
+) -> None:
+    runs = json.loads(json.dumps(first["runs"]))
+    card = {**CARD, "splits": {**CARD["splits"], "test": {"images": 9000}}}
+    for run, count in zip(runs, (500, 2000, 500, 500), strict=True):
+        run["judged"]["stability_images"] = count
+    study = Study.model_validate(STUDY)
+    assert "share of 500 or 2,000 test images" in write_study(
+        {"runs": runs}, card, study, REPORTING
+    )
+    runs[-1]["judged"]["stability_images"] = 10_000  # more than there are
+    page = write_study({"runs": runs}, card, study, REPORTING)
+    assert "share of 500 to 9,000 test images" in page
+
+
+def test_a_study_of_a_part_says_so_first(first: dict[str, Any]) -> None:
+    card = {**CARD, "partial": {"images": 10_000, "of": 99_289}}
+    study = Study.model_validate(STUDY)
+    page = write_study(first, card, study, REPORTING)
+    assert page.startswith("**Partial: 10,000 of 99,289 images.**")
+    assert page.endswith("\n" + write_study(first, CARD, study, REPORTING))
+    assert "Partial" not in write_study(first, CARD, study, REPORTING)
 
 
 def test_an_error_that_hangs_on_batch_norms_statistics_is_told(first: dict[str, Any]) -> None:

@@ -323,7 +323,10 @@ def draw_study(runs: dict[str, Any], reporting: Reporting) -> dict[str, Any]:
 def write_study(
     runs: dict[str, Any], card: dict[str, Any], study: Study, reporting: Reporting
 ) -> str:
-    """The page of the study, in Markdown: every number of it comes from the runs."""
+    """The page of the study, in Markdown: every number of it comes from the runs.
+
+    They need not be of these parameters, which say no more than what a recipe's name means.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from infogan.study import choices, decided, faults
@@ -340,16 +343,17 @@ def write_study(
         keep_trailing_newline=True,
     )
     template = environment.get_template("study.md.j2")
+    summaries = {name: _summary(each) for name, each in by_recipe.items()}
+    iterations = {seen["iteration"] for run in runs["runs"] for seen in run["observations"]} - {0}
     return template.render(
         title=reporting.title,
-        study=study,
-        mapped=min(study.mapping_images, card["splits"]["train"]["images"]),
-        moved=min(study.stability_images, card["splits"]["test"]["images"]),
+        partial=card.get("partial"),
+        mapped=_judged_on(runs["runs"], "mapping_images", card["splits"]["train"]["images"]),
+        moved=_judged_on(runs["runs"], "stability_images", card["splits"]["test"]["images"]),
         by_recipe=by_recipe,
-        summaries={name: _summary(each) for name, each in by_recipe.items()},
-        iterations=sorted(
-            {seen["iteration"] for run in runs["runs"] for seen in run["observations"]} - {0}
-        ),
+        summaries=summaries,
+        judged={name: each for name, each in summaries.items() if each["quality"]},
+        iterations=sorted(iterations),
         greatest=_greatest,
         number=_number,
         recalibrated=_recalibrated,
@@ -361,9 +365,20 @@ def write_study(
     )
 
 
+def _judged_on(runs: Sequence[Mapping[str, Any]], name: str, there_are: int) -> str:
+    """How many images the runs were judged on: ``500``, ``500 or 2,000``, ``500 to 4,000``."""
+    counts = sorted({min(run["judged"][name], there_are) for run in runs})
+    words = [f"{count:,}" for count in counts]
+    return f"{words[0]} to {words[-1]}" if len(words) > 2 else " or ".join(words)
+
+
 def _changes(study: Study, name: str) -> str:
-    recipe = study.recipes[name]
-    return json.dumps({**recipe.model, **recipe.training}) if name in study.recipes else ""
+    """What a recipe of this name changes; nothing is known of one that is not there any more."""
+    recipe = study.recipes.get(name)
+    if recipe is None:
+        return "no longer among the parameters"
+    changed = {**recipe.model, **recipe.training}
+    return f"`{json.dumps(changed)}`" if changed else "the parameter file as it is"
 
 
 def _number(table: Mapping[str, float], name: str, how: str) -> str:
@@ -417,4 +432,6 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _mean(tables: list[Mapping[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([each[name] for each in tables])) for name in tables[0]}
+    """Of the numbers that all of them have."""
+    shared = [name for name in tables[0] if all(name in each for each in tables)]
+    return {name: float(np.mean([each[name] for each in tables])) for name in shared}
