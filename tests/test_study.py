@@ -18,9 +18,10 @@ from infogan.study import (
     applied,
     categories_of,
     choices,
-    decided,
     faults,
     information_of_codes,
+    lasting,
+    matching_kept_since,
     measured_shapes,
     observe,
     shapes_of_codes,
@@ -196,11 +197,56 @@ def seen(iteration: int, classes: list[int]) -> dict[str, Any]:
     return {"iteration": iteration, "class_of_category": classes}
 
 
-def test_it_is_decided_when_categories_keep_their_classes() -> None:
+def test_a_matching_is_kept_since_it_changed_last() -> None:
     line = [seen(0, [0, 1]), seen(10, [1, 0]), seen(20, [0, 1]), seen(30, [0, 1])]
-    assert decided(line) == 20
-    assert decided(line[3:]) == 30
-    assert decided([*line, seen(40, [1, 0])]) == 40
+    assert matching_kept_since(line) == 20
+    assert matching_kept_since(line[3:]) == 30
+    assert matching_kept_since([*line, seen(40, [1, 0])]) == 40
+
+
+def looks(*tables: list[list[int]], untrained: bool = True) -> list[dict[str, Any]]:
+    """Observations after 0, 10, 20, ... iterations, or without the first."""
+    told = [{"iteration": 10 * place, "test_table": each} for place, each in enumerate(tables)]
+    return told if untrained else told[1:]
+
+
+APART = [[90, 0, 0], [0, 90, 0], [0, 0, 90]]
+MERGED = [[90, 0, 0], [0, 90, 90], [0, 0, 0]]
+MERGED_ELSEWHERE = [[90, 0, 0], [0, 0, 0], [0, 90, 90]]
+ALL_IN_ONE = [[90, 90, 90], [0, 0, 0], [0, 0, 0]]
+SPLIT = [[45, 0, 0], [45, 0, 0], [0, 90, 90]]
+IN_THREE = [[30, 90, 0], [30, 0, 90], [30, 0, 0]]
+IN_NONE = [[90 // 6, 0], *[[90 // 6, 90 // 6]] * 5, [0, 90 // 6]]
+
+
+def test_a_fault_lasts_since_no_observation_was_without_it() -> None:
+    assert lasting(looks(APART, APART, MERGED, MERGED)) == {"1+2": 20}
+    assert lasting(looks(APART, MERGED, APART, MERGED)) == {"1+2": 30}
+    assert lasting(looks(APART, MERGED, MERGED, APART)) == {}
+
+
+def test_a_merged_fault_may_move_to_another_category_or_grow_on_the_way() -> None:
+    assert lasting(looks(APART, MERGED, MERGED_ELSEWHERE)) == {"1+2": 10}
+    assert lasting(looks(APART, ALL_IN_ONE, MERGED)) == {"1+2": 10}  # a part of it was there
+    assert lasting(looks(APART, MERGED, ALL_IN_ONE)) == {"0+1+2": 20}  # the whole was not
+
+
+def test_a_split_lasts_while_the_class_is_not_in_exactly_one_category() -> None:
+    assert lasting(looks(APART, IN_THREE, SPLIT)) == {"1+2": 20, "0/2": 10}
+    assert lasting(looks(APART, SPLIT, APART, SPLIT)) == {"1+2": 30, "0/2": 30}
+    apart = [[90, 0], *[[0, 0]] * 5, [0, 90]]
+    nowhere = lasting(looks(apart, IN_NONE, IN_NONE))
+    assert nowhere == {"0/0": 10, "1/0": 10}
+
+
+def test_the_untrained_network_has_no_part_in_how_long_a_fault_lasts() -> None:
+    assert lasting(looks(ALL_IN_ONE, ALL_IN_ONE)) == {"0+1+2": 10}
+    assert lasting(looks(ALL_IN_ONE)) == {"0+1+2": 0}  # there is nothing else
+
+
+def test_faults_that_last_are_those_at_the_end() -> None:
+    for table in (APART, MERGED, ALL_IN_ONE, SPLIT, IN_THREE, IN_NONE):
+        assert list(lasting(looks(table, table))) == list(dict.fromkeys(faults(table)))
 
 
 # --- Choosing ------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from infogan.options import Consistency, Model, Recipe, Training
 
 # A category tells of a class if this share of the class's images is in it.
 _HELD = 0.2
+_MERGED, _SPLIT = "+", "/"  # 3+5 share a category, 4/2 is split over two
 _BATCH = 500  # images at once
 # The deformations that a run's stability is judged under, whatever it was trained with: small.
 _SMALL = Consistency(
@@ -162,23 +163,56 @@ def faults(table: Sequence[Sequence[int]]) -> list[str]:
     ``3+5`` share one: a category holds a large part of each. ``4/2`` is split over two, ``4/0``
     spread over so many that none holds a fifth of it.
     """
-    counts = np.asarray(table, np.float64)
-    shares = counts / np.maximum(counts.sum(axis=0), 1)  # of each class
-    held = shares >= _HELD
+    held = _held(table)
     found = []
     for row in held:
         if row.sum() > 1:
-            found.append("+".join(str(name) for name in np.flatnonzero(row)))
+            found.append(_MERGED.join(str(name) for name in np.flatnonzero(row)))
     found += [
-        f"{name}/{column.sum()}"
+        f"{name}{_SPLIT}{column.sum()}"
         for name, column in enumerate(held.T)
-        if column.sum() != 1 and counts[:, name].any()
+        if column.sum() != 1 and np.any(np.asarray(table)[:, name])
     ]
     return found
 
 
-def decided(observations: Sequence[Mapping[str, Any]]) -> int:
-    """The iteration from which on each category keeps the class it is matched to."""
+def lasting(observations: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Each fault at the end, and the iteration since which no observation was without it.
+
+    Without ``3+5``: no category, whichever it be, holds a large part of each. Without ``4/2``: 4
+    is in exactly one category, so that it lasts through ``4/3``. The untrained network does not
+    count: most classes share a category there.
+    """
+    trained = [each for each in observations if each["iteration"] > 0] or observations
+    since = {}
+    for fault in faults(trained[-1]["test_table"]):
+        for seen in reversed(trained):
+            if not _has(_held(seen["test_table"]), fault):
+                break
+            since[fault] = int(seen["iteration"])
+    return since
+
+
+def _held(table: Sequence[Sequence[int]]) -> np.ndarray:
+    """Whether a category tells of a class: (K, classes)."""
+    counts = np.asarray(table, np.float64)
+    held: np.ndarray = counts / np.maximum(counts.sum(axis=0), 1) >= _HELD
+    return held
+
+
+def _has(held: np.ndarray, fault: str) -> bool:
+    if _SPLIT in fault:
+        return bool(held[:, int(fault.partition(_SPLIT)[0])].sum() != 1)
+    classes = [int(each) for each in fault.split(_MERGED)]
+    return bool(held[:, classes].all(axis=1).any())
+
+
+def matching_kept_since(observations: Sequence[Mapping[str, Any]]) -> int:
+    """The iteration from which on each category keeps the class it is matched to.
+
+    A matching is one to one: it may be kept while classes share a category, and change while they
+    do not.
+    """
     since = int(observations[0]["iteration"])
     for before, after in pairwise(observations):
         if before["class_of_category"] != after["class_of_category"]:

@@ -406,6 +406,19 @@ def test_a_run_is_described_by_its_result_and_by_what_its_recipe_adds(study_of: 
         assert added is None or added in note
 
 
+def test_the_page_says_since_when_each_fault_has_lasted(first: dict[str, Any]) -> None:
+    apart, merged = [[6, 0, 0], [0, 6, 0], [0, 0, 8]], [[6, 0, 0], [0, 6, 8], [0, 0, 0]]
+    runs = json.loads(json.dumps(first["runs"]))
+    for seen, table in zip(runs[0]["observations"], (merged, apart, merged), strict=True):
+        seen["test_table"] = table
+    for run in runs[1:]:
+        run["observations"][-1]["test_table"] = apart
+    page = write_study({"runs": runs}, CARD, Study.model_validate(STUDY), REPORTING)
+    assert "| faults | matching kept since |" in page
+    assert re.search(r"^\| plain \| 0 \|.*\| 1\+2 \(since 10\) \|", page, re.M)
+    assert page.count("| none | ") >= 3
+
+
 def test_the_page_says_nothing_of_parameters_that_runs_were_not_made_by(
     first: dict[str, Any],
 ) -> None:

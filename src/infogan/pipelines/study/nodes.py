@@ -329,7 +329,7 @@ def write_study(
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from infogan.study import choices, decided, faults
+    from infogan.study import choices, matching_kept_since
 
     by_recipe: dict[str, list[dict[str, Any]]] = {}
     for run in runs["runs"]:
@@ -359,8 +359,8 @@ def write_study(
         recalibrated=_recalibrated,
         differ=_differ(runs["runs"]),
         choices={name: choices(each) for name, each in by_recipe.items()},
-        faults=faults,
-        decided=decided,
+        faults=_faults,
+        matching_kept_since=matching_kept_since,
         changes={name: _changes(study, name) for name in by_recipe},
     )
 
@@ -370,6 +370,13 @@ def _judged_on(runs: Sequence[Mapping[str, Any]], name: str, there_are: int) -> 
     counts = sorted({min(run["judged"][name], there_are) for run in runs})
     words = [f"{count:,}" for count in counts]
     return f"{words[0]} to {words[-1]}" if len(words) > 2 else " or ".join(words)
+
+
+def _faults(observations: Sequence[Mapping[str, Any]]) -> str:
+    from infogan.study import lasting
+
+    found = lasting(observations)
+    return ", ".join(f"{fault} (since {since})" for fault, since in found.items()) or "none"
 
 
 def _changes(study: Study, name: str) -> str:
