@@ -27,6 +27,7 @@ from infogan.study import (
     shapes_of_codes,
     slightly_deformed,
     studied_code,
+    tallies,
 )
 
 PIXELS = (0.0, 1.0)
@@ -276,3 +277,47 @@ def test_each_rule_chooses_by_its_own_score() -> None:
 
 def test_among_one_run_there_is_no_choice() -> None:
     assert choices([run([0, 1], 0.0, 0.7, 1.0)]) == []
+
+
+def recipe(errors: list[float], scores: list[float]) -> list[dict[str, Any]]:
+    """Runs whose information and stability are ``scores``, of equal categories."""
+    return [run([0, 1], error, score, score) for error, score in zip(errors, scores, strict=True)]
+
+
+def test_over_recipes_it_is_told_how_often_a_rule_chose_well_and_what_it_cost() -> None:
+    found = tallies(
+        [
+            recipe([0.1, 0.2, 0.6], [9, 5, 5]),  # the best
+            recipe([0.1, 0.2, 0.6], [5, 9, 5]),  # neither
+            recipe([0.1, 0.3], [5, 9]),  # the worst
+            recipe([0.4], [1]),  # no choice
+        ]
+    )
+    assert [each.rule for each in found] == [
+        "information",
+        "stability",
+        "agreement",
+        "a random run",
+    ]
+    rules = {each.rule: each for each in found}
+    for name in ("information", "stability"):
+        assert (rules[name].best, rules[name].worst) == (1, 1)
+        assert rules[name].regret == pytest.approx((0 + 0.1 + 0.2) / 3)
+    assert (rules["agreement"].best, rules["agreement"].regret) == (3, 0)  # the first of equals
+
+
+def test_a_random_run_is_best_and_worst_as_often_as_chance_has_it() -> None:
+    *_, blind = tallies(
+        [
+            recipe([0.1, 0.2, 0.6], [1, 2, 3]),
+            recipe([0.1, 0.3], [1, 2]),
+            recipe([0.2] * 4, [1] * 4),
+        ]
+    )
+    assert blind.best == pytest.approx(1 / 3 + 1 / 2 + 1)  # of equal runs each is best and worst
+    assert blind.worst == pytest.approx(1 / 3 + 1 / 2 + 1)
+    assert blind.regret == pytest.approx((0.2 + 0.1 + 0) / 3)
+
+
+def test_without_recipes_of_several_runs_nothing_is_counted() -> None:
+    assert tallies([recipe([0.1], [1])]) == []

@@ -4,6 +4,7 @@ Labels are used to judge, never to train or to choose. N images, K categories.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -222,6 +223,18 @@ def matching_kept_since(observations: Sequence[Mapping[str, Any]]) -> int:
 
 # --- Choice --------------------------------------------------------------------------------------
 
+RANDOM = "a random run"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a rule is worth over several recipes; of a random choice, what is to be expected."""
+
+    rule: str
+    best: float  # recipes of which it chose the best run
+    worst: float
+    regret: float  # mean over recipes, in the unit of the errors
+
 
 def choices(runs: Sequence[Mapping[str, Any]]) -> list[Choice]:
     """What each label-free rule chooses among the runs of one recipe; nothing of a single run."""
@@ -235,3 +248,24 @@ def choices(runs: Sequence[Mapping[str, Any]]) -> list[Choice]:
         "agreement": list(centrality(assignments)),
     }
     return compare(scores, [each["error_one_to_one"] for each in finals])
+
+
+def tallies(recipes: Sequence[Sequence[Mapping[str, Any]]]) -> list[Tally]:
+    """What each rule is worth over the recipes that have several runs; a random choice is last."""
+    several = [runs for runs in recipes if len(runs) > 1]
+    found: dict[str, list[Tally]] = {}
+    blindly = []
+    for runs in several:
+        errors = [run["observations"][-1]["error_one_to_one"] for run in runs]
+        best, worst = min(errors), max(errors)
+        for each in choices(runs):
+            told = Tally(each.rule, each.error == best, each.error == worst, each.regret)
+            found.setdefault(each.rule, []).append(told)
+        by_chance = [errors.count(end) / len(errors) for end in (best, worst)]
+        blindly.append(Tally(RANDOM, by_chance[0], by_chance[1], float(np.mean(errors)) - best))
+    return [_over(each) for each in (*found.values(), blindly) if each]
+
+
+def _over(told: Sequence[Tally]) -> Tally:
+    best, worst = sum(each.best for each in told), sum(each.worst for each in told)
+    return Tally(told[0].rule, best, worst, float(np.mean([each.regret for each in told])))

@@ -461,6 +461,30 @@ def test_a_study_of_a_part_says_so_first(first: dict[str, Any]) -> None:
     assert "Partial" not in write_study(first, CARD, study, REPORTING)
 
 
+def test_many_recipes_have_a_summary_of_what_was_chosen(first: dict[str, Any]) -> None:
+    study = Study.model_validate(STUDY)
+
+    def page(recipes: int) -> str:
+        runs = [
+            {**run, "recipe": f"{run['recipe']}_{place}", "stability": 0.1 * run["seed"]}
+            for place in range(recipes // 2)
+            for run in first["runs"]
+        ]
+        return write_study({"runs": runs}, CARD, study, REPORTING)
+
+    assert "chose the best run" not in page(2)
+    assert "- `plain_0`: no longer among the parameters\n" in page(2)
+    told = page(4)
+    assert "Over the 4 recipes of several runs" in told
+    finals = {
+        (run["recipe"], run["seed"]): run["observations"][-1]["error_one_to_one"]
+        for run in first["runs"]
+    }
+    best = 2 * sum(finals[name, 1] <= finals[name, 0] for name in STUDY["recipes"])
+    assert re.search(rf"^\| stability \| {best} \| ", told, re.M)
+    assert re.search(r"^\| a random run \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", told, re.M)
+
+
 def test_an_error_that_hangs_on_batch_norms_statistics_is_told(first: dict[str, Any]) -> None:
     study = Study.model_validate(STUDY)
     near, far, old, *_ = runs = [json.loads(json.dumps(run)) for run in first["runs"]]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
 _logger = logging.getLogger(__name__)
 
 _JUDGING = ("mapping_images", "stability_images", "generated_images")
+_MANY_RECIPES = 4  # so many are worth a summary of what rules chose
 _CALIBRATED = 500  # images a batch, where batch norm's statistics are those of real images
 _STABILITY, _GENERATED, _CLASSIFIER, _QUALITY = range(20, 24)  # what the study's seed is for
 
@@ -329,7 +330,7 @@ def write_study(
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from infogan.study import choices, matching_kept_since
+    from infogan.study import choices, matching_kept_since, tallies
 
     by_recipe: dict[str, list[dict[str, Any]]] = {}
     for run in runs["runs"]:
@@ -345,6 +346,7 @@ def write_study(
     template = environment.get_template("study.md.j2")
     summaries = {name: _summary(each) for name, each in by_recipe.items()}
     iterations = {seen["iteration"] for run in runs["runs"] for seen in run["observations"]} - {0}
+    several = [each for each in by_recipe.values() if len(each) > 1]
     return template.render(
         title=reporting.title,
         partial=card.get("partial"),
@@ -359,6 +361,8 @@ def write_study(
         recalibrated=_recalibrated,
         differ=_differ(runs["runs"]),
         choices={name: choices(each) for name, each in by_recipe.items()},
+        tallied=tallies(several) if len(several) >= _MANY_RECIPES else [],
+        recipes_of_several=len(several),
         faults=_faults,
         matching_kept_since=matching_kept_since,
         changes={name: _changes(study, name) for name in by_recipe},
