@@ -195,11 +195,21 @@ def test_beside_a_version_stands_its_result_and_of_how_much_data_it_is(
     command = Command("a")
     command.begin("a")
     command.catalog["a.card"] = MemoryDataset(
-        {"source": {}, **card, "splits": {"train": {"sha256": "b"}, "test": {"sha256": "c"}}}
+        {
+            "source": {},
+            "transforms": [],
+            **card,
+            "splits": {"train": {"sha256": "b"}, "test": {"sha256": "c"}},
+        }
     )
     for name in ("model", "metrics"):
         command.catalog[f"a.{name}"] = OnDisk()
-    left = {"record": {"mlflow_run_id": "a", "alarms": {}}, "categories": {}, "known_factors": {}}
+    left = {
+        "record": {"mlflow_run_id": "a", "alarms": {}},
+        "baseline_record": {"alarms": {}},
+        "categories": {},
+        "known_factors": {},
+    }
     for name, value in (left | {"seed_metrics": Rows(("seed",), [])}).items():
         command.catalog[f"a.{name}"] = MemoryDataset(value)
     runs["a"].words["mlflow.runName"] = "a smoke seed 0"
