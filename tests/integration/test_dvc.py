@@ -4,8 +4,10 @@ import ast
 import functools
 import json
 import math
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -279,13 +281,9 @@ def stages_run(printed: str) -> list[str]:
     return re.findall(r"^Running stage '(.+)':", printed, flags=re.MULTILINE)
 
 
-def test_experiments_are_compared_plotted_pushed_pulled_and_reproduced(
-    project: Project, tmp_path: Path
-) -> None:
-    """The commands of the README, on the tiny networks of smoke in the place of base.
-
-    At last, what is up to date is not run again, and of what is stale no more than it takes.
-    """
+@pytest.fixture
+def versioned(project: Project) -> Project:
+    """A repository with digits alone, and the tiny networks of smoke in place of base."""
     folder = project.folder
     project.variables["PYTHONPATH"] = str(folder / "src")
     (base, smoke) = [
@@ -306,7 +304,14 @@ def test_experiments_are_compared_plotted_pushed_pulled_and_reproduced(
         type_in(project, folder, "git", "config", key, value)
     type_in(project, folder, "git", "add", ".")
     type_in(project, folder, "git", "commit", "--quiet", "--message=Begin")
+    return project
 
+
+def test_experiments_are_compared_plotted_pushed_and_pulled(
+    versioned: Project, tmp_path: Path
+) -> None:
+    """The commands of the README."""
+    project, folder = versioned, versioned.folder
     run = ("dvc", "exp", "run", "--quiet", "evaluation@digits")
     type_in(project, folder, *run, "--name=as-given")
     type_in(project, folder, *run, "--name=slower", f"--set-param={LR_G}=0.0005")
@@ -365,10 +370,37 @@ def test_experiments_are_compared_plotted_pushed_pulled_and_reproduced(
     assert contents(clone) == contents(folder)
     assert "data/06_models/digits/infogan.safetensors" in contents(clone)
 
-    repro = ("dvc", "repro", "reporting@digits")
-    assert stages_run(type_in(project, folder, *repro)) == ["reporting@digits"]
+
+def test_a_killed_reproduction_goes_on_and_what_is_up_to_date_is_not_run_again(
+    versioned: Project,
+) -> None:
+    project, folder = versioned, versioned.folder
+    parameters = folder / "conf" / "base" / "parameters_digits.yml"
+    digits = yaml.safe_load(parameters.read_text())
+    digits["digits"]["training"] |= {"iterations": 300, "checkpoint_every": 20}
+    parameters.write_text(yaml.safe_dump(digits))
+    repro = ("dvc", "repro", "training@digits")
+    with subprocess.Popen(
+        repro, cwd=folder, env=project.environment(), start_new_session=True
+    ) as process:
+        checkpoints = folder / "data" / "06_checkpoints" / "digits"
+        project.wait_for(process, lambda: any(checkpoints.glob("*/infogan.0.*.pt")))
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (folder / "data" / "06_models" / "digits").exists()
+
+    done = subprocess.run(
+        repro,
+        cwd=folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    (begun,) = re.findall(r"infogan: from iteration (\d+) to 300", done.stderr)
+    assert int(begun) > 0
     assert stages_run(type_in(project, folder, *repro)) == []
-    again = yaml.safe_load(parameters.read_text())
-    again["digits"]["reporting"]["title"] += ", again"
-    parameters.write_text(yaml.safe_dump(again))
-    assert stages_run(type_in(project, folder, *repro, "--dry")) == ["reporting@digits"]
+
+    digits["digits"]["training"]["lr_g"] *= 2
+    parameters.write_text(yaml.safe_dump(digits))
+    assert stages_run(type_in(project, folder, *repro, "--dry")) == ["training@digits"]
