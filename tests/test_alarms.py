@@ -75,6 +75,17 @@ def test_little_information_is_told_after_the_grace(
     assert told == []
 
 
+def test_of_several_codes_each_that_g_ignores_is_told(told: list[tuple[str, str]]) -> None:
+    least = {"c1": (0.1, "a"), "c2": (-0.3, "b"), "c3": (-0.3, "c")}
+    alarms = Alarms("infogan", least, lambda *words: told.append(words))
+    for iteration in range(1, 3 * GRACE):
+        early = iteration < 2 * GRACE
+        of_codes = {"c1": 2.0 if early else 0.0, "c2": -0.4, "c3": -0.2}
+        alarms.watch(iteration, numbers() | {f"lower_bound.{c}": v for c, v in of_codes.items()})
+    assert [kind for kind, _ in told] == ["no_information.c2", "no_information"]
+    assert all(words.endswith(ADVICE["no_information"]) for _, words in told)
+
+
 @pytest.mark.parametrize("spread", ["fixed", "learned"])
 @pytest.mark.parametrize(("told_of_it", "ignored"), [(0.0, True), (0.04, True), (0.06, False)])
 def test_a_continuous_code_is_ignored_if_the_best_q_can_tell_little_of_it(

@@ -5,6 +5,7 @@ import json
 import shlex
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -80,6 +81,13 @@ def test_a_command_has_its_pipelines_in_order_and_its_environment() -> None:
     told = {"pipeline_names": ["svhn", "mnist"], "env": "quick", "runtime_params": {}}
     assert command(told) == "kedro run --pipelines=mnist,svhn --env=quick"
     assert command({"pipeline_names": None, "env": None, "runtime_params": None}) == "kedro run"
+
+
+def test_a_packaged_project_is_run_by_its_own_command(tmp_path: Path) -> None:
+    told = {"project_path": tmp_path, "conf_source": "conf"}
+    assert command(told) == "infogan run --conf-source=conf"
+    (tmp_path / "pyproject.toml").touch()
+    assert command(told) == "kedro run --conf-source=conf"
 
 
 # --- Final numbers -------------------------------------------------------------------------------

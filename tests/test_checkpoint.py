@@ -170,9 +170,11 @@ def test_a_damaged_checkpoint_is_never_deleted(tmp_path: Path) -> None:
         "game.000000040.pt",
     ]
     assert (tmp_path / "game.000000010.pt.damaged").read_bytes() == b"once"
+    (tmp_path / "game.000000040.pt").write_bytes(b"before it is written again")
+    checkpoint.save(tmp_path, "game", 40, content(40))
     (tmp_path / "game.000000040.pt").write_bytes(b"at the end")
     checkpoint.discard(tmp_path, "game", 40)
-    assert names(tmp_path)[2:] == ["game.000000040.pt.damaged"]
+    assert names(tmp_path)[2:] == ["game.000000040.pt.damaged", "game.000000040.pt.damaged1"]
 
 
 def test_somebodys_copy_is_neither_used_nor_removed(tmp_path: Path) -> None:
@@ -189,9 +191,10 @@ def test_somebodys_copy_is_neither_used_nor_removed(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_holds_other_things_is_set_aside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoint.save(tmp_path, "game", 1, content(0.1))
     monkeypatch.setattr(checkpoint, "_FORMAT", 1000)  # as a later version has it
     assert checkpoint.load(tmp_path, "game", CPU) is None
+    assert "is of another version of this program and is not used" in caplog.text
     assert names(tmp_path) == [f"game.000000001.pt{checkpoint.FOREIGN}"]

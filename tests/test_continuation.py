@@ -9,7 +9,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
 from infogan import checkpoint
-from infogan.continuation import SIDECAR, forget, interrupted_run
+from infogan.continuation import SIDECAR, forget, interrupted_run, note_training
 from infogan.options import Model, Training, fingerprint
 
 
@@ -59,5 +59,8 @@ def test_what_is_trained_needs_no_checkpoint_any_longer_and_nothing_else_loses_i
     for name, iteration in (("infogan.0", 10), ("infogan.0", 400), ("baseline.0", 10)):
         checkpoint.save(folder, name, iteration, {})
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in values.items()})
+    note_training(folder / SIDECAR, training, "its run")
     forget("toy", catalog, trained)
     assert sorted(path.name for path in folder.glob("*.pt")) == left
+    waits = "toy.record" not in trained
+    assert interrupted_run(folder / SIDECAR, training) == ("its run" if waits else None)

@@ -227,6 +227,13 @@ def test_classes_that_have_names_are_told_by_them(panel: np.ndarray) -> None:
     png(figure)
 
 
+def test_values_of_a_continuous_code_are_never_cut() -> None:
+    panel = np.zeros((1, 41, 1, 8, 8), np.uint8)
+    values = np.linspace(-10, 10, 41).tolist()
+    figure = figures.traversal(panel, values, UNIFORM, None, 60, class_names=["a"] * 10)
+    assert texts(figure)[:2] == ["\N{MINUS SIGN}10.00", "\N{MINUS SIGN}9.50"]
+
+
 @pytest.mark.parametrize(("categories", "classes"), [(60, 60), (10, 300), (1000, 3)])
 def test_a_large_confusion_table_has_no_more_words_than_room(
     categories: int, classes: int

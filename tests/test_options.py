@@ -492,12 +492,18 @@ SCENE = {
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"azimuth": [60, -60]}, ["azimuth: [60.0, -60.0] is the wrong way round: smaller"]),
-        ({"elevation": [1, -1]}, ["elevation: [1.0, -1.0] is the wrong way round"]),
-        ({"light": [1, -1]}, ["light: [1.0, -1.0] is the wrong way round"]),
-        ({"width": [1.2, 0.8]}, ["width: [1.2, 0.8] is the wrong way round"]),
-        ({"width": [0, 1]}, ["width: [0.0, 1.0] has a face without width: it must be more than"]),
-        ({"width": [-1, 1]}, ["width: [-1.0, 1.0] has a face without width"]),
+        (
+            {"azimuth": [60, -60]},
+            ["source.scene.azimuth: [60.0, -60.0] is the wrong way round: smaller"],
+        ),
+        ({"elevation": [1, -1]}, ["source.scene.elevation: [1.0, -1.0] is the wrong way round"]),
+        ({"light": [1, -1]}, ["source.scene.light: [1.0, -1.0] is the wrong way round"]),
+        ({"width": [1.2, 0.8]}, ["source.scene.width: [1.2, 0.8] is the wrong way round"]),
+        (
+            {"width": [0, 1]},
+            ["source.scene.width: [0.0, 1.0] has a face without width: it must be more than"],
+        ),
+        ({"width": [-1, 1]}, ["source.scene.width: [-1.0, 1.0] has a face without width"]),
         ({"light": [False, 1]}, ["light.0 is False: write a number, without quotes."]),
     ],
 )

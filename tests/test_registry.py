@@ -365,10 +365,15 @@ def test_only_a_run_that_trained_the_model_has_it(monkeypatch: pytest.MonkeyPatc
     )
     values = {
         "toy.record": {"mlflow_run_id": "the run", "alarms": {}},
+        "toy.baseline_record": {"alarms": {}},
         "toy.seed_metrics": Rows((), []),
         "toy.categories": {},
         "toy.known_factors": {},
-        "toy.card": {"splits": {"test": {"sha256": "abc"}}, "transforms": ["square"]},
+        "toy.card": {
+            "splits": {"train": {"sha256": "def"}, "test": {"sha256": "abc"}},
+            "source": {},
+            "transforms": ["square"],
+        },
     }
     hooks._catalog = SimpleNamespace(  # type: ignore[assignment]
         load=values.__getitem__, get=lambda _: SimpleNamespace(path=Path("weights"))

@@ -325,7 +325,7 @@ def test_what_the_training_did_not_do_is_done_as_without_it(
     colours[2:18, 2:18] = 9
     read, changed = cuts.read(content(colours))
     assert (read == 9).all()
-    assert changed == "is 3x20x20 and was made 1x8x8"
+    assert changed == "is 3x20x20 and was made 1x8x8, after center_crop 16x16, resize 8x8"
 
 
 def test_grey_becomes_colour_for_a_model_of_colour(make_model: Callable[..., Model]) -> None:

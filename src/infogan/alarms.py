@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from infogan.errors import UserError
-from infogan.options import CategoricalPrior, Model
+from infogan.options import Model
 
 _logger = logging.getLogger(__name__)
 
 WINDOW = 200  # iterations, before a state of affairs is worth a warning
 GRACE = 500  # iterations, before images and codes can be expected to mean anything
 _CERTAIN = (0.99, 0.01)  # D(real) above the first and D(fake) below the second: D wins
-_LITTLE = 0.05  # of H(c); of a continuous code's variance
+_LITTLE = 0.05  # of what there is to know of a code
 _FLAT = 0.01  # of the pixel range
 
 ADVICE = {
@@ -29,27 +29,13 @@ ADVICE = {
 
 
 def least_information(model: Model) -> dict[str, tuple[float, str]]:
-    """L_I of each code below which G ignores it, in nats, and what that is, in words.
-
-    Of a categorical code 5 % of H(c). Of a continuous one, whose L_I is a differential entropy's
-    and negative with sigma 1, what the best Q reaches if the image tells 5 % of the variance.
-    """
-    found = {}
-    for prior in model.codes:
-        if isinstance(prior, CategoricalPrior):
-            words = f"{_LITTLE:.0%} of H({prior.name}) = {prior.entropy:.3f}"
-            found[prior.name] = _LITTLE * prior.entropy, words
-            continue
-        left = (1 - _LITTLE) * (prior.high - prior.low) ** 2 / 12  # of a uniform code's variance
-        spread = left if model.spread == "fixed" else 1 + math.log(left)
-        bound = prior.entropy - prior.dim * (math.log(2 * math.pi) + spread) / 2
-        words = f"{bound:.3f}, where Q can tell {_LITTLE:.0%} of the variance of {prior.name}"
-        found[prior.name] = bound, words
-    return found
+    """L_I of each code below which G ignores it, in nats, and what that is, in words."""
+    return {prior.name: prior.little(_LITTLE, model.spread) for prior in model.codes}
 
 
 class Alarms:
-    """Looks at the numbers of one training; warns once of each kind, and stops what diverges.
+    """Looks at the numbers of one training; warns once of each kind, of codes that G ignores once
+    of each (``no_information`` of the first, ``no_information.c2`` …), and stops what diverges.
 
     ``least`` is ``least_information`` of the codes that G is told about. ``tell`` is given the
     kind and the words of a warning.
@@ -90,6 +76,7 @@ class Alarms:
                     "no_information",
                     f"over {WINDOW} iterations, up to {iteration}, L_I({code}) was {mean:.3f} "
                     f"nats, less than {words}",
+                    "" if code == next(iter(self._least)) else f".{code}",
                 )
 
     def examine(self, iteration: int, contrast: float, unused: Mapping[str, list[int]]) -> None:
@@ -118,10 +105,12 @@ class Alarms:
             "training.lr_g, or set model.spread to fixed."
         )
 
-    def _warn(self, kind: str, what: str) -> None:
-        if kind in self.raised:
+    def _warn(self, kind: str, what: str, of: str = "") -> None:
+        """``of`` is what else tells it from others of its kind."""
+        name = kind + of
+        if name in self.raised:
             return
         words = f"{what}. {ADVICE[kind]}"
-        self.raised[kind] = words
+        self.raised[name] = words
         _logger.warning("%s: %s", self._name, words)
-        self._tell(kind, words)
+        self._tell(name, words)

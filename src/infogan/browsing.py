@@ -47,8 +47,12 @@ def own_changes(run_params: Mapping[str, Any], dataset: str) -> dict[str, str]:
 
 
 def command(run_params: Mapping[str, Any]) -> str:
-    """The `kedro run` that does the same again, of what Kedro tells of a run."""
-    words = ["kedro", "run"]
+    """The `kedro run` that does the same again, of what Kedro tells of a run; `infogan run` of a
+    packaged project.
+    """
+    project = run_params.get("project_path")
+    packaged = project is not None and not (Path(project) / "pyproject.toml").exists()
+    words = ["infogan" if packaged else "kedro", "run"]
     if run_params.get("pipeline_names"):
         words.append(f"--pipelines={','.join(sorted(run_params['pipeline_names']))}")
     if run_params.get("env"):
@@ -170,7 +174,7 @@ def study_results(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _description(tags: Mapping[str, str], result: Iterable[str]) -> str:
     parts = list(result)
-    if "extended" in tags:
+    if tags.get("extended"):
         parts.append(tags["extended"])
     commit = tags.get("git_commit", "unknown")
     changed = " with uncommitted changes" if tags.get("git_dirty") == "true" else ""

@@ -21,9 +21,11 @@ from infogan.files import atomic
 _logger = logging.getLogger(__name__)
 
 _KEPT = 2
-_FORMAT = 2  # of what is in it; one of another format is another's
+_FORMAT = 1  # of what is in it
 _DIGEST = hashlib.sha256().digest_size
 DAMAGED, FOREIGN = ".damaged", ".foreign"  # suffixes of what is set aside
+
+_written: dict[Path, tuple[int, int, int]] = {}  # by this process, and as it left them
 
 
 def save(
@@ -37,9 +39,12 @@ def save(
     torch.save({"of": _owner(folder, name), "format": _FORMAT, "content": content}, buffer)
     payload = buffer.getbuffer()
     path = _path(folder, name, iteration)
+    if path.exists():
+        _read(path, folder, name, torch.device("cpu"))  # which sets aside what is not to be lost
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(hashlib.sha256(payload).digest())
         file.write(payload)
+    _written[path] = _stamp(path)
     others = {at: each for at, each in _newest_first(folder, name).items() if at != iteration}
     earlier = [each for at, each in others.items() if at < iteration]
     for each in others.values() if anew else earlier[_KEPT - 1 :]:
@@ -78,8 +83,18 @@ def discard(folder: Path, name: str, up_to: int) -> None:
 
 
 def _remove(path: Path, folder: Path, name: str) -> None:
-    if _read(path, folder, name, torch.device("cpu")) is not None:
+    """Unless it has to be set aside. To look takes as long as to save, so what this process has
+    written, and nobody since, is believed.
+    """
+    if _written.pop(path, None) == _stamp(path) or (
+        _read(path, folder, name, torch.device("cpu")) is not None
+    ):
         path.unlink()
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _remove_unfinished(folder: Path, name: str) -> None:
@@ -95,8 +110,11 @@ def _read(path: Path, folder: Path, name: str, device: torch.device) -> dict[str
         _set_aside(path, DAMAGED, "is damaged")
         return None
     content = _content(payload, device) or {}
-    if (content.get("of"), content.get("format")) != (_owner(folder, name), _FORMAT):
+    if content.get("of") != _owner(folder, name):
         _set_aside(path, FOREIGN, "is of another training")
+        return None
+    if content.get("format", 1) != _FORMAT:
+        _set_aside(path, FOREIGN, "is of another version of this program")
         return None
     found: dict[str, Any] = content["content"]
     return found

@@ -28,19 +28,19 @@ def identity(dataset: str, inputs: dict[str, Any]) -> str:
 
 def interrupted_run(sidecar: Path, training: Training) -> str | None:
     """The run whose training was interrupted, if there is a checkpoint to continue from."""
-    from infogan.checkpoint import reached as at
+    from infogan.checkpoint import reached
 
-    reached = [
+    found = [
         iteration
         for seed in training.seeds
-        for iteration in at(sidecar.parent, f"infogan.{seed}")
+        for iteration in reached(sidecar.parent, f"infogan.{seed}")
         if iteration <= training.iterations
     ]
     # The length may be another than before, but the run has come as far as its checkpoints.
     runs = [
         run
         for run in _noted(sidecar).get("runs", [])
-        if run["seeds"] == list(training.seeds) and reached and run["iterations"] >= max(reached)
+        if run["seeds"] == list(training.seeds) and found and run["iterations"] >= max(found)
     ]
     return min(runs, key=lambda run: run["iterations"])["run_id"] if runs else None
 
@@ -83,7 +83,8 @@ def forget(dataset: str, catalog: CatalogProtocol, outputs: Collection[str]) -> 
     for label, iterations in finished.items():
         discard(own, label, iterations)
     if any(own.glob("*.pt")):
-        _write(own / SIDECAR, {"runs": _waiting(own / SIDECAR, training)})
+        if f"{dataset}.record" in outputs:  # else InfoGAN, whose run it is, may be waiting
+            _write(own / SIDECAR, {"runs": _waiting(own / SIDECAR, training)})
     else:
         (own / SIDECAR).unlink(missing_ok=True)
     for empty in (own, folder):

@@ -249,12 +249,11 @@ def traversal(
         axes = figure.add_axes((0.05, below / whole, 0.94, side / whole))
         _show(axes, picture)
         centres = (np.arange(columns) + 0.5) * (width + padding) + padding / 2
-        headings = _headings(values, order, code, class_of_category, class_names)
-        room = _LINE // columns
+        names = class_names and [_cut(each, _LINE // columns) for each in class_names]
+        headings = _headings(values, order, code, class_of_category, names)
         for centre, heading in zip(centres, headings, strict=True):
-            text = _cut(heading, room)
             axes.text(
-                centre, -padding, text, ha="center", va="bottom", fontsize=7.5, parse_math=False
+                centre, -padding, heading, ha="center", va="bottom", fontsize=7.5, parse_math=False
             )
         matched = isinstance(code, CategoricalPrior) and class_of_category is not None
         by_hand = order_by_hand is not None

@@ -172,6 +172,12 @@ class CategoricalPrior:
         """H(c) = ln K, in nats."""
         return math.log(self.categories)
 
+    def little(self, share: float, spread: str) -> tuple[float, str]:  # noqa: ARG002
+        """L_I in nats where a share of what there is to know is known, here of H(c), and what it
+        is in words.
+        """
+        return share * self.entropy, f"{share:.0%} of H({self.name}) = {self.entropy:.3f}"
+
     def __str__(self) -> str:
         return f"{self.name} categorical {self.categories}"
 
@@ -199,6 +205,16 @@ class UniformPrior:
     def entropy(self) -> float:
         """H(c) = dim ln(high - low), a differential entropy in nats."""
         return self.dim * math.log(self.high - self.low)
+
+    def little(self, share: float, spread: str) -> tuple[float, str]:
+        """The same; here of the code's variance, and L_I as the best Q has it, with sigma 1 or,
+        with a ``learned`` spread, the sigma that fits. Negative with sigma 1.
+        """
+        left = (1 - share) * (self.high - self.low) ** 2 / 12  # of the variance, in each dimension
+        halved = (left if spread == "fixed" else 1 + math.log(left)) / 2
+        bound = self.entropy - self.dim * (math.log(2 * math.pi) / 2 + halved)
+        words = f"{bound:.3f}, where Q can tell {share:.0%} of the variance of {self.name}"
+        return bound, words
 
     def __str__(self) -> str:
         dim = f" x{self.dim}" if self.dim > 1 else ""
@@ -402,6 +418,8 @@ def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
     places = [found["loc"] for found in error.errors()]
     for found in error.errors():
         place = found["loc"]
+        if place[0] == "scene":  # then comes its kind, which is no key
+            place = (place[0], *place[2:])
         key = ".".join([name, *(str(part) for part in place)])
         if found["type"] == "too_short" and any(
             other[: len(place)] == place and other != place for other in places

@@ -198,7 +198,7 @@ class MlflowTracker(Tracker):
             name: value
             for name, value in parent.data.tags.items()
             if name.startswith("mlflow.source.")
-            or not (name.startswith("mlflow.") or name == _STANDS_FOR)
+            or not (name.startswith("mlflow.") or name in (_STANDS_FOR, "report"))
         }
         tags = {**common, "mlflow.parentRunId": self.run_id, **own}
         name = f"{part} of {parent.info.run_name}"

@@ -292,7 +292,8 @@ class Trained:
         if prepared.shape == self.shape:
             listed = ", ".join(map(str, self.transforms))
             return prepared, f"is {given} and was prepared as for the training: {listed}"
-        return _fit(prepared, self.shape), f"is {given} and was made {made}"
+        before = f", after {', '.join(map(str, self.transforms))}" if self.transforms else ""
+        return _fit(prepared, self.shape), f"is {given} and was made {made}{before}"
 
     def read_file(self, path: Path) -> tuple[np.ndarray, str | None]:
         """The same of a file; ``Rejected``, too, if it cannot be read."""

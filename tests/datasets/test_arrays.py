@@ -80,10 +80,16 @@ def test_the_command_is_of_the_environment_whose_data_folder_lacks_the_file(
     tmp_path: Path, refused: Refused, environment: str
 ) -> None:
     written = yaml.safe_load((ROOT / "conf" / environment / "globals.yml").read_text())
+    (tmp_path / "conf" / environment).mkdir(parents=True)
     folder = tmp_path / written["data_root"] / "05_model_input" / "mnist"
     named = "" if environment == "base" else f" --env={environment}"
     with refused(f"run `kedro run{named} --pipelines=mnist.ingestion`"):
         ArraysDataset(str(folder), "images").load()
+
+
+def test_a_data_folder_of_ones_own_is_no_environment(tmp_path: Path, refused: Refused) -> None:
+    with refused("run `kedro run --pipelines=mnist.ingestion`"):
+        ArraysDataset(str(tmp_path / "data" / "big" / "05_model_input" / "mnist"), "images").load()
 
 
 def test_a_file_cut_anywhere_is_refused_by_name(

@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import re
 import signal
 import socket
@@ -78,13 +79,18 @@ def test_two_processes_give_the_curve_and_the_model_of_one(
 
 
 def test_processes_that_share_a_cpu_stop_after_the_iteration_and_save_it(
-    cases: dict[str, tuple[Any, ...]], make_training: Callable[..., Training], tmp_path: Path
+    cases: dict[str, tuple[Any, ...]],
+    make_training: Callable[..., Training],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", raising=False)
     _, model, _, images, _ = cases["infogan"]
     rarely = {"log_every": 1000, "evaluate_every": 1000, "checkpoint_every": 1000}
     training = make_training(devices=2, iterations=1000, **rarely)
     given = tmp_path, model, training, images
     assert launch("stopped", together.stopped, given, training) == 3
+    assert os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "600"  # seconds, to save
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def _ingestion(folder: Path) -> str:
     that of conf/base is data.
     """
     data = folder.parent.parent
-    of_environment = data.name != "data" and data.parent.name == "data"
+    of_environment = (data.parent.parent / "conf" / data.name).is_dir()
     environment = f" --env={data.name}" if of_environment else ""
     return f"kedro run{environment} --pipelines={folder.name}.ingestion"
 

@@ -209,9 +209,10 @@ def _describe(
     from infogan.browsing import describe
 
     tracker = tracking.current()
-    extended = extensions(model, training)
-    tags = {"extended": extended} if extended else {}
-    note = describe({**tracker.tags(), **tags}, found, alarms=list(alarms))
+    own, extended = tracker.tags(), extensions(model, training)
+    # The study's run, if it is of an earlier version, has handed down that of another recipe.
+    tags = {"extended": extended} if extended or "extended" in own else {}
+    note = describe({**own, **tags}, found, alarms=list(alarms))
     tracker.set_tags({tracking.NOTE: note, **tags})
 
 
@@ -389,7 +390,7 @@ def _changes(study: Study, name: str) -> str:
     if recipe is None:
         return "no longer among the parameters"
     changed = {**recipe.model, **recipe.training}
-    return f"`{json.dumps(changed)}`" if changed else "the parameter file as it is"
+    return f"`{json.dumps(changed)}`" if changed else "nothing of its own"
 
 
 def _number(table: Mapping[str, float], name: str, how: str) -> str:
