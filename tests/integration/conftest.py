@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def copy_project(folder: Path) -> Path:
     for name in ("conf", "src"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        # Compiled modules are copied, too, since every process would else make them again; but not
+        # while another worker writes one.
+        ignored = shutil.ignore_patterns("*.pyc.*", "*.egg-info")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
