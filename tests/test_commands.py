@@ -299,9 +299,12 @@ def runs(tmp_path: Path, invoke: Run, empty_mlflow: Path) -> list[str]:
                 "error_one_to_one": error,
                 "lower_bound.c1": 1.0,
                 "entropy.c1": 1.1,
+                "information_real.c1": 0.8,
                 "lower_bound.c2": -0.24,
                 "entropy.c2": 0.693,
                 "perfect.c2": -0.226,
+                "lower_bound.c3": 1.4,
+                "entropy.c3": 0.693,
             }
             finals_sent = [Metric(f"eval/{key}", value, 0, 0) for key, value in finals.items()]
             client.log_batch(ids[-1], metrics=[*curve, *finals_sent])
@@ -330,6 +333,7 @@ def test_runs_stand_side_by_side(invoke: Run, runs: list[str], tmp_path: Path) -
     assert lines["error_one_to_one"] == ["25.0%", "50.0%"]
     assert lines["lower_bound.c1"] == ["1.000", "of", "1.100"] * 2
     assert lines["lower_bound.c2"] == ["-0.240", "of", "-0.226"] * 2  # sigma is fixed
+    assert lines["lower_bound.c3"] == ["1.4", "1.4"]  # sigma is learned, and L_I has no ceiling
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size[0] > 300
 

@@ -147,8 +147,11 @@ def _text(name: str, numbers: Mapping[str, float]) -> str:
 
 
 def _ceiling(code: str, numbers: Mapping[str, float]) -> float | None:
-    """H(c); of a continuous code with sigma fixed, what L_I is if Q reads it perfectly."""
-    return numbers.get(f"perfect.{code}", numbers.get(f"entropy.{code}"))
+    """H(c) of a categorical code; of a continuous code with sigma fixed, what L_I is if Q reads it
+    perfectly; with a learned sigma there is none.
+    """
+    categorical = f"information_real.{code}" in numbers
+    return numbers.get(f"entropy.{code}" if categorical else f"perfect.{code}")
 
 
 def curves(uri: str, runs: "Sequence[Run]") -> bytes:
