@@ -263,6 +263,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def type_in(project: Project, folder: Path, *command: str) -> str:
     """What a command prints; it must succeed."""
+    return typed(project, folder, *command).stdout
+
+
+def typed(project: Project, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """The same with what it says of its work."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -273,7 +278,7 @@ def type_in(project: Project, folder: Path, *command: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done
 
 
 def stages_run(printed: str) -> list[str]:
@@ -388,16 +393,8 @@ def test_a_killed_reproduction_goes_on_and_what_is_up_to_date_is_not_run_again(
         os.killpg(process.pid, signal.SIGKILL)
     assert not (folder / "data" / "06_models" / "digits").exists()
 
-    done = subprocess.run(
-        repro,
-        cwd=folder,
-        env=project.environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    (begun,) = re.findall(r"infogan: from iteration (\d+) to 300", done.stderr)
+    said = typed(project, folder, *repro).stderr
+    (begun,) = re.findall(r"infogan: from iteration (\d+) to 300", said)
     assert int(begun) > 0
     assert stages_run(type_in(project, folder, *repro)) == []
 
