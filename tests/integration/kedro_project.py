@@ -1,8 +1,11 @@
 """A project in a folder of its own, and the commands people type in it."""
 
+import atexit
 import ctypes
+import functools
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +17,25 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 # A training that lasts long enough to be interrupted.
 LONG = "--params=digits.training.iterations=300,digits.training.checkpoint_every=20"
+# Python without its site, which a process that only hands on has no need of.
+WARM = (sys.executable, "-I", "-S", str(Path(__file__).with_name("warm.py")))
+
+
+@functools.cache
+def warm_address() -> str:
+    """Where `warm.py` listens, until this process ends."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # Linux chooses a free name, without a file
+        address: str = listener.getsockname()[1:].decode()
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, WARM[-1], str(listener.fileno())],
+            env=Project(ROOT).environment() | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdin=subprocess.PIPE,  # the process lives until it is closed
+            pass_fds=[listener.fileno()],
+        )
+    atexit.register(process.communicate)
+    return address
 
 
 @dataclass
@@ -24,6 +46,7 @@ class Project:
     variables: dict[str, str] = field(default_factory=dict)
     largest_file: int | None = None  # bytes, in place of a full disk
     obeys_permissions: bool = False  # of files, even as root
+    warm: bool = True  # runs may be forks of a process that has loaded the libraries
 
     def environment(self) -> dict[str, str]:
         clean = {
@@ -37,10 +60,16 @@ class Project:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`kedro run --env=smoke …` in the background."""
+        environment = self.environment()
+        restricted = self.largest_file is not None or self.obeys_permissions
+        warm = self.warm and not restricted and environment["OMP_NUM_THREADS"] == "1"
         return subprocess.Popen(
-            [str(BIN / "kedro"), "run", "--env=smoke", *arguments],
+            [
+                *((*WARM, warm_address()) if warm and sys.platform == "linux" else ()),
+                *(str(BIN / "kedro"), "run", "--env=smoke", *arguments),
+            ],
             cwd=self.folder,
-            env=self.environment(),
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

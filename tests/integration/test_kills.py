@@ -114,6 +114,7 @@ def test_a_training_killed_twenty_times_ends_with_the_same_bytes(
 ) -> None:
     chance = random.Random(0)
     project, uninterrupted = (make_ingested(tracked=False) for _ in range(2))
+    uninterrupted.warm = False  # with another seed of hashes, too
     done = uninterrupted.run(*COMMAND)
     assert done.returncode == 0, done.stderr
 
