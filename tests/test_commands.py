@@ -247,6 +247,20 @@ def test_transforms_of_other_images_are_left_aside(
     assert "Warning: raw0.png is 1x24x20 and was made 1x8x8." in done.output
 
 
+def test_images_that_are_changed_alike_are_mentioned_once(
+    invoke: Run, saved_model: Path, tmp_path: Path
+) -> None:
+    wide, high = [tmp_path / f"{n}.png" for n in "acd"], tmp_path / "b.png"
+    for path in wide:
+        Image.new("L", (30, 20)).save(path)
+    Image.new("L", (20, 30)).save(high)
+    done = invoke("encode", "--model", saved_model, "a.png", "b.png", "c.png", "d.png")
+    assert [line for line in done.output.splitlines() if line.startswith("Warning")] == [
+        "Warning: a.png is 1x20x30 and was made 1x8x8, and so with 2 more.",
+        "Warning: b.png is 1x30x20 and was made 1x8x8.",
+    ]
+
+
 def test_an_image_named_twice_has_two_rows_and_any_name_is_written(
     invoke: Run, saved_model: Path, tmp_path: Path
 ) -> None:

@@ -234,6 +234,7 @@ def encode(uri: str, out: Path | None, images: tuple[Path, ...]) -> None:
     model = _load(uri)
     read: list[Path] = []
     arrays, rejected = [], []
+    alike: dict[str, list[Path]] = {}  # images by what was changed of them
     for path in images:
         try:
             image, changed = model.read_file(path)
@@ -241,9 +242,12 @@ def encode(uri: str, out: Path | None, images: tuple[Path, ...]) -> None:
             rejected.append(f"{path} {error}")
             continue
         if changed:
-            click.echo(f"Warning: {path} {changed}.", err=True)
+            alike.setdefault(changed, []).append(path)
         read.append(path)
         arrays.append(image)
+    for changed, (first, *more) in alike.items():
+        as_well = f", and so with {len(more):,} more" if more else ""
+        click.echo(f"Warning: {first} {changed}{as_well}.", err=True)
     if read:
         columns = model.encode(model.as_pixels(np.stack(arrays)))
         _write(_csv([str(path) for path in read], columns), out)
