@@ -106,6 +106,7 @@ KEDRO_HALF = {
         "errors",
         "explorer.app",
         "files",
+        "tracking",
         "trained",
     },
     "explorer.app": {"comparison", "errors", "trained"},

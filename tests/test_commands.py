@@ -362,6 +362,19 @@ def test_runs_stand_side_by_side(invoke: Run, runs: list[str], tmp_path: Path) -
     assert alias.startswith("MLflow at sqlite:///")
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_the_store_of_a_folder_is_found_whatever_that_is_called(
+    invoke: Run, runs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "My%20Project"
+    folder.mkdir()
+    shutil.move(tmp_path / "mlflow.db", folder)
+    monkeypatch.chdir(folder)
+    done = invoke("compare", "one")
+    assert done.exit_code == 0, done.output
+    assert runs[0][:8] in done.output
+
+
 def test_the_beginning_of_an_id_must_say_which() -> None:
     made = [
         SimpleNamespace(info=SimpleNamespace(run_id=each, run_name=name))

@@ -422,6 +422,39 @@ def test_one_run_stands_for_one_that_the_store_lacks(store: Store) -> None:
     assert store.open(resume="1" * 32).run_id != first.run_id
 
 
+@pytest.mark.parametrize("name", ["My%20Project", "why?", "C# ü", "plain"])
+def test_a_store_lies_in_its_folder_whatever_that_is_called(
+    tmp_path: Path, empty_mlflow: Path, name: str
+) -> None:
+    path = tmp_path / name / "mlflow.db"
+    path.parent.mkdir()
+    shutil.copy(empty_mlflow, path)
+    tracker = open_run(tracking.sqlite(path), None, "mnist", "run", None)
+    assert isinstance(tracker, MlflowTracker)
+    tracker._client._tracking_client.store._dispose_engine()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT run_uuid FROM runs").fetchall() == [(tracker.run_id,)]
+
+
+def test_a_new_store_is_made_where_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Client:
+        def __init__(self, uri: str) -> None:
+            made.append(uri)
+
+        def search_experiments(self) -> None:
+            """Makes the tables."""
+
+    monkeypatch.setattr("mlflow.MlflowClient", Client)
+    path = tmp_path / "My%20Project" / "mlflow.db"
+    tracking._create_database(f"{tracking.sqlite(path)}?timeout=7.5")
+    assert path.exists()
+    assert made == [tracking.sqlite(path.with_name(".mlflow.tmp.db"))]
+
+
 def test_a_locked_store_costs_the_tracking_and_not_the_run(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -361,6 +361,8 @@ def explore(port: int) -> None:
 
 
 def _store() -> str:
+    from infogan.tracking import sqlite
+
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return uri
@@ -370,7 +372,7 @@ def _store() -> str:
             f"{path} is not there: change to the project's folder, train a model first (make "
             "run), or set MLFLOW_TRACKING_URI."
         )
-    return f"sqlite:///{path}"
+    return sqlite(path)
 
 
 def _load(uri: str) -> "Trained":

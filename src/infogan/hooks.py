@@ -216,7 +216,7 @@ class Tracking:
         uri = os.environ.get(URI_VARIABLE)
         artifacts = None
         if not uri:
-            uri = f"sqlite:///{self._home / 'mlflow.db'}"
+            uri = tracking.sqlite(self._home / "mlflow.db")
             artifacts = (self._home / "mlartifacts").as_uri()
         experiment = settings.experiment.format(dataset=dataset)
         changed = browsing.own_changes(self._run_params, dataset)

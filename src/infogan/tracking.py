@@ -379,6 +379,19 @@ def open_run(
         return Tracker()
 
 
+def sqlite(path: Path) -> str:
+    """The address of a SQLite store, also in a folder called ``My%20Project`` or ``why?``.
+
+    Escapes only where they are needed: MLflow makes an empty folder of the address as it stands.
+    """
+    from sqlalchemy import URL, make_url
+
+    plain = f"sqlite:///{path}"
+    if make_url(plain).database == str(path):
+        return plain
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
 def attach(address: tuple[str, str, bool] | None) -> Tracker:
     """The run that another process has opened and will end."""
     if address is None:
@@ -408,15 +421,18 @@ def _create_database(uri: str) -> None:
     processes at once, they would never work again.
     """
     from mlflow import MlflowClient
+    from sqlalchemy import make_url
 
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])  # ?timeout=60 and the like
-    if not uri.startswith("sqlite:///") or path.exists():
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(make_url(uri).database or "")  # without ?timeout=60 and the like
+    if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if not path.exists():
             with atomic(path) as temporary:
-                MlflowClient(f"sqlite:///{temporary}").search_experiments()
+                MlflowClient(sqlite(temporary)).search_experiments()
 
 
 def _reopen(client: "MlflowClient", run_id: str) -> bool:
