@@ -270,6 +270,11 @@ def test_an_image_named_twice_has_two_rows_and_any_name_is_written(
     assert done.exit_code == 0, done.output
     _, *rows = (tmp_path / "codes.csv").read_bytes().splitlines()
     assert [row.split(b",")[0] for row in rows] == [b"\xff\xfe.png"] * 2
+    shown = invoke("encode", "--model", saved_model, odd)
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout_bytes.splitlines()[1].split(b",")[0] == b"\xff\xfe.png"
+    named = invoke("encode", "--model", saved_model, odd, "--out", "\udcff.csv")
+    assert (named.exit_code, named.stdout_bytes) == (0, b"\xff.csv\n")
 
 
 def test_codes_go_to_the_screen_unless_a_file_is_named(

@@ -50,6 +50,9 @@ def _plainly(callback: Callable[..., None]) -> Callable[..., None]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Use trained models, and compare runs; `infogan run` is `kedro run`."""
+    # Names of files need not be UTF-8; they are written as the file system has them.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 @cli.command(
@@ -277,7 +280,6 @@ def _write(text: str, out: Path | None) -> None:
         click.echo(text, nl=False)
         return
     with atomic(out) as temporary:
-        # Names of files need not be UTF-8; they are written as the file system has them.
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
     click.echo(str(out))
 
