@@ -166,6 +166,21 @@ def test_classes_of_another_training_are_left_aside(invoke: Run, saved_model: Pa
     assert "matched to no classes" in refused(done)
 
 
+def test_a_model_that_is_a_link_has_its_classes(
+    invoke: Run, saved_model: Path, tmp_path: Path
+) -> None:
+    match(saved_model)
+    elsewhere = tmp_path / "infogan.safetensors"
+    elsewhere.symlink_to(saved_model)
+    asked = ("--codes", "digit=5", "--out", "g.png")
+    assert invoke("generate", "--model", elsewhere, *asked).exit_code == 0
+    cached = tmp_path / "3f" / "2a1c"  # as DVC keeps what it links to
+    cached.parent.mkdir()
+    saved_model.rename(cached)
+    saved_model.symlink_to(cached)
+    assert invoke("generate", "--model", saved_model, *asked).exit_code == 0
+
+
 # --- encode --------------------------------------------------------------------------------------
 
 

@@ -419,14 +419,19 @@ def _matched(path: Path, arrays: "dict[str, np.ndarray]") -> dict[str, Any]:
 
 
 def _left_beside(path: Path, layer: str, name: str) -> tuple[Path, dict[str, Any]]:
-    """What another stage left of a model's data set, in its place among the data; or nothing."""
-    folder = path.resolve().parent
-    folder = folder.parent if folder.name == "seeds" else folder
-    try:
-        found = folder.parents[1] / layer / folder.name / name
-        return found, json.loads(found.read_text())
-    except (IndexError, FileNotFoundError, json.JSONDecodeError):
-        return path, {}
+    """What another stage left of a model's data set, in its place among the data; or nothing.
+
+    A link may be one to DVC's cache, or one from elsewhere to a model among its data.
+    """
+    for place in (Path(os.path.abspath(path)), path.resolve()):
+        folder = place.parent
+        folder = folder.parent if folder.name == "seeds" else folder
+        try:
+            found = folder.parents[1] / layer / folder.name / name
+            return found, json.loads(found.read_text())
+        except (IndexError, FileNotFoundError, json.JSONDecodeError):
+            continue
+    return path, {}
 
 
 def _from_mlflow(uri: str) -> "Trained":
