@@ -29,3 +29,13 @@ def test_models_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     dataset.save({})
     assert dataset.load() == {}
     assert dataset.exists()
+
+
+def test_what_a_killed_process_left_is_no_model(tmp_path: Path) -> None:
+    dataset = ModelsDataset(str(tmp_path / "seeds"))
+    dataset.save({"1": weights(1.0)})
+    left = tmp_path / "seeds" / ".2.tmp.safetensors"
+    left.touch()
+    assert list(dataset.load()) == ["1"]
+    dataset.save({"1": weights(1.0)})
+    assert not left.exists()

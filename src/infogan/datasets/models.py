@@ -26,7 +26,7 @@ class ModelsDataset(AbstractDataset[dict[str, Weights], dict[str, Weights]]):
 
     def load(self) -> dict[str, Weights]:
         """All models, by name."""
-        names = sorted(path.stem for path in self._folder.glob("*.safetensors"))
+        names = sorted(path.stem for path in self._folder.glob("[!.]*.safetensors"))
         return {name: self._file(name).load() for name in names}
 
     def _file(self, name: str) -> WeightsDataset:
