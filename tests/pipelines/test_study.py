@@ -42,7 +42,10 @@ STUDY: dict[str, Any] = {
 }
 CARD: dict[str, Any] = {
     "shape": [1, 8, 8],
-    "splits": {"train": {"sha256": "abc", "images": 20}, "test": {"images": 20}},
+    "splits": {
+        "train": {"sha256": "abc", "images": 20},
+        "test": {"sha256": "def", "images": 20},
+    },
 }
 REPORTING = Reporting(title="Toy", dpi=60, captions={}, claims=())
 
@@ -77,14 +80,15 @@ def run_toy(
     model: Model,
     training: Training,
     labels: np.ndarray | None = None,
+    card: dict[str, Any] = CARD,
     **changes: Any,
 ) -> dict[str, Any]:
-    labels = np.arange(28) % 3 if labels is None else labels
+    labels = np.arange(len(images)) % 3 if labels is None else labels
     folder.mkdir(exist_ok=True)
     return run_study(
         Arrays({"train": images[:20], "test": images[20:]}),
         Arrays({"train": labels[:20], "test": labels[20:]}),
-        CARD,
+        card,
         folder,
         model,
         training,
@@ -181,6 +185,28 @@ def test_a_run_that_another_seed_would_judge_is_trained_and_judged_anew(
 ) -> None:
     study_of(seeds=[0], seed=1)
     assert trained == [0, 0]
+
+
+def test_a_run_that_was_judged_on_other_images_is_trained_and_judged_anew(
+    images: np.ndarray,
+    study_of: RunStudy,
+    tmp_path: Path,
+    model: Model,
+    training: Training,
+    trained: list[int],
+) -> None:
+    splits = {**CARD["splits"], "test": {"sha256": "other", "images": 20}}
+    study_of(card={**CARD, "splits": splits})
+    assert trained == [0, 0, 1, 1]
+
+    for path in (tmp_path / "study").glob("*.json"):  # as earlier versions have written them
+        run = json.loads(path.read_text())
+        path.write_text(json.dumps({key: run[key] for key in run if key != "test_sha256"}))
+    study_of()
+    assert trained == [0, 0, 1, 1]
+    fewer = run_toy(tmp_path / "study", images[:26], model, training)
+    assert trained == [0, 0, 1, 1] * 2
+    assert {len(run["categories"]) for run in fewer["runs"]} == {6}
 
 
 def test_an_interrupted_study_goes_on_to_the_same_result(

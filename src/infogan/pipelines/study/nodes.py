@@ -65,8 +65,13 @@ def run_study(
             alone = its_training.alone(seed)
             identity = fingerprint(its_model, alone, card["splits"]["train"]["sha256"])
             path = folder / f"{name}.{seed}.json"
-            wanted = {"fingerprint": identity, "iterations": alone.iterations, "judged": judged}
-            run = _finished(path, wanted)
+            wanted = {
+                "fingerprint": identity,
+                "iterations": alone.iterations,
+                "judged": judged,
+                "test_sha256": card["splits"]["test"]["sha256"],
+            }
+            run = _finished(path, wanted, len(images["test"]))
             if run is None:
                 with tracking.child(
                     f"{name}, seed {seed}",
@@ -125,12 +130,15 @@ def _check(name: str, model: Model, training: Training, card: Mapping[str, Any])
         raise UserError(f"study.recipes.{name}: {error}") from None
 
 
-def _finished(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The run that was done before, if it is this one."""
+def _finished(path: Path, wanted: Mapping[str, Any], tested: int) -> dict[str, Any] | None:
+    """The run that was done before, if it is this one, judged on as many images."""
     if not path.exists():
         return None
     run: dict[str, Any] = json.loads(path.read_text())
-    same = all(run.get(key) == value for key, value in wanted.items())
+    # Runs of earlier versions do not say by which images they were judged, but how many these are.
+    told = {"test_sha256": wanted["test_sha256"], **run}
+    same = all(told.get(key) == value for key, value in wanted.items())
+    same = same and len(run["categories"]) == tested
     if not same:
         _logger.warning(
             "%s is of another recipe, data, code, length or judge; it is trained anew", path
