@@ -18,7 +18,7 @@ from kedro.runner import ThreadRunner
 
 from infogan.errors import UserError
 from infogan.guards import Guards, _refuse_unknown_names
-from infogan.options import BLOCKS
+from infogan.options import BLOCKS, Recipe
 from infogan.settings import CONFIG_LOADER_ARGS
 
 ROOT = Path(__file__).parents[1]
@@ -131,6 +131,8 @@ def test_a_run_in_another_thread_is_guarded_too() -> None:
         ({"x": {}}, [], "have 'x', which is no data set; there are celeba, chairs, digits, faces"),
         ({"digits": {"dta": {}}}, [], "have digits.dta, which is no block; did you mean data?"),
         ({"digits": {"lr_d": 1}}, [], "have digits.lr_d, which is no block; there are source,"),
+        ({"digits": {"data": 5}}, [], "have 5 as digits.data, which must be a block of keys"),
+        ({"mnist": {"study": None}}, [], "have None as mnist.study, which must be a block"),
         ({"digits": None}, [], "of digits are None, but must be blocks: source, data, model"),
         (
             {"digits": {}},
@@ -150,7 +152,8 @@ def test_a_name_that_nobody_would_read_is_refused(
 def test_names_that_are_read_are_not_refused() -> None:
     bootstrap_project(ROOT)
     blocks: dict[str, Any] = {name: {} for name in (*BLOCKS, "study")}
-    _refuse_unknown_names({"digits": blocks, "mnist": blocks}, {"digits": {}}, ["digits"])
+    read = {**blocks, "study": Recipe()}
+    _refuse_unknown_names({"digits": read, "mnist": blocks}, {"digits": {}}, ["digits"])
 
 
 def test_every_place_of_the_catalog_is_that_of_the_project_wherever_one_is_in_it() -> None:

@@ -31,6 +31,7 @@ from infogan.options import (
     FURTHER_BLOCKS,
     Data,
     Model,
+    Options,
     Reporting,
     Training,
     check_blocks,
@@ -270,11 +271,16 @@ def _refuse_unknown_names(
                 f"The parameters of {dataset} are {written!r}, but must be blocks: "
                 f"{', '.join(blocks)}."
             )
-        for name in written:
+        for name, block in written.items():
             if name not in blocks:
                 strange = f"{dataset}.{name}"
                 raise UserError(
                     f"The parameters have {strange}, which is no block; {hint(name, blocks)}"
+                )
+            if not isinstance(block, Mapping | Options):  # the latter once Kedro has read it
+                raise UserError(
+                    f"The parameters have {block!r} as {dataset}.{name}, which must be a block of "
+                    "keys and their values."
                 )
     for dataset in given:
         if dataset not in at_work:
