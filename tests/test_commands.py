@@ -395,6 +395,16 @@ def test_the_store_of_a_folder_is_found_whatever_that_is_called(
     assert runs[0][:8] in done.output
 
 
+def test_a_curve_may_be_of_a_run_of_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = SimpleNamespace(get_metric_history=lambda *_: [SimpleNamespace(step=0, value=1.0)])
+    monkeypatch.setattr(comparison, "_client", lambda _: client)
+    run = SimpleNamespace(
+        info=SimpleNamespace(run_id="a" * 32, run_name="path=/$data/x_$^"),
+        data=SimpleNamespace(metrics={"codes/c1.L_I": 1.0}),
+    )
+    assert comparison.curves("sqlite:///mlflow.db", [run]).startswith(b"\x89PNG")  # type: ignore[list-item]
+
+
 def test_the_beginning_of_an_id_must_say_which() -> None:
     made = [
         SimpleNamespace(info=SimpleNamespace(run_id=each, run_name=name))

@@ -192,7 +192,9 @@ def curves(uri: str, runs: "Sequence[Run]") -> bytes:
         axes.set_ylabel("$L_I$ (nats)", fontsize=8)
         axes.tick_params(labelsize=7)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False)
+    legend = figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names are what people type, with $ and all
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
