@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -356,6 +357,15 @@ def test_an_address_that_is_no_store_is_a_sentence(
     Path("no_database").write_text("This is a text and no database of any kind.")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert refused(invoke(*command)).startswith(f"MLflow at {address}: ")
+
+
+def test_a_package_that_a_store_lacks_is_a_sentence() -> None:
+    told = "MLflow at postgresql://…@host/db needs the package psycopg2, which is not installed."
+    with (
+        pytest.raises(comparison.UserError, match=re.escape(told)),
+        comparison._answering("postgresql://bob:secret@host/db"),
+    ):
+        raise ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2")
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")

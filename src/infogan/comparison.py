@@ -75,6 +75,11 @@ def _answering(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(without_password(f"MLflow at {uri}: {first_line}")) from None
+    except ModuleNotFoundError as error:  # of a database, or of where the files are
+        raise UserError(
+            f"MLflow at {without_password(uri)} needs the package {error.name}, which is not "
+            "installed."
+        ) from None
 
 
 def find(uri: str, wanted: Sequence[str]) -> "list[Run]":
