@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -357,6 +358,15 @@ def test_an_address_that_is_no_store_is_a_sentence(
     Path("no_database").write_text("This is a text and no database of any kind.")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert refused(invoke(*command)).startswith(f"MLflow at {address}: ")
+
+
+def test_a_model_of_another_project_is_named_as_such(
+    invoke: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").touch()
+    monkeypatch.setattr(comparison, "download", lambda *_: nullcontext(tmp_path / "gone"))
+    told = refused(invoke("generate", "--model", "models:/other/1", "--out", "g.png"))
+    assert told == "models:/other/1 is no model of this project, or not the whole of one."
 
 
 def test_a_package_that_a_store_lacks_is_a_sentence() -> None:

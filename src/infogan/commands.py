@@ -441,6 +441,8 @@ def _from_mlflow(uri: str) -> "Trained":
 
     with download(_store(), uri) as folder:
         files = folder / "artifacts"
+        if not (files / "categories.json").is_file():
+            raise UserError(f"{uri} is no model of this project, or not the whole of one.")
         matched = json.loads((files / "categories.json").read_text())
         return Trained.load(files / "infogan.safetensors", matched)
 
