@@ -36,7 +36,8 @@ class Origin(ThreadingHTTPServer):
     """Serves ``files``, by path; ``moods`` are what befalls the next requests of a folder.
 
     A number is that HTTP status; ``cut`` ends the connection halfway; ``whole`` ignores Range;
-    ``page`` answers with HTML and says so; ``gzip`` claims a transfer compression.
+    ``page`` answers with HTML and says so; ``gzip`` claims a transfer compression; ``twice`` says
+    the length twice.
     """
 
     daemon_threads = False  # so that closing waits for them
@@ -82,7 +83,8 @@ class Handler(BaseHTTPRequestHandler):
         body = content[first:] if partial else content
         self.send_response(206 if partial else 200)
         self.send_header("Content-Type", "text/html; charset=utf-8" if mood == "page" else "data")
-        self.send_header("Content-Length", str(len(body)))
+        length = str(len(body))
+        self.send_header("Content-Length", f"{length}, {length}" if mood == "twice" else length)
         if mood == "gzip":
             self.send_header("Content-Encoding", "gzip")
         self.end_headers()
@@ -415,6 +417,13 @@ def test_a_server_that_claims_a_transfer_compression_still_gives_the_stored_byte
     fetch(source(f"{origin.url}/a", files=(pinned(content),)), folder, None)
     assert len(origin.requests) == 1
     assert holds_exactly(folder, data_bin=content)
+
+
+def test_a_length_that_a_proxy_has_repeated_is_no_harm(origin: Origin, folder: Path) -> None:
+    origin.moods["a"] = ["twice"]
+    fetch(source(f"{origin.url}/a"), folder, None)
+    assert len(origin.requests) == 1
+    assert holds_exactly(folder, data_bin=DATA)
 
 
 # --- What people are told ------------------------------------------------------------------------

@@ -278,6 +278,7 @@ def _download_once(url: str, file: SourceFile, part: Path) -> None:
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise _Unusable("answered with an HTML page, not data")
         resumes = response.status_code == 206
+        sent = response.raw.length_remaining or 0  # 0: the server does not say it, or no number
         with (
             part.open("ab" if resumes else "wb") as stream,
             tqdm(
@@ -292,7 +293,7 @@ def _download_once(url: str, file: SourceFile, part: Path) -> None:
             for block in response.raw.stream(_BLOCK, decode_content=False):
                 stream.write(block)
                 bar.update(len(block))
-    size, sent = part.stat().st_size, int(response.headers.get("Content-Length", 0))
+    size = part.stat().st_size
     whole = sent + done if resumes else sent
     if size < whole and (file.bytes is None or size < file.bytes):
         raise _Interrupted(f"the connection ended after {size:,} of {whole:,} bytes")
