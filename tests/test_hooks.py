@@ -13,6 +13,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
 from infogan import tracking
+from infogan.continuation import SIDECAR, note_study
 from infogan.datasets.values import Rows
 from infogan.errors import UserError
 from infogan.hooks import Tracking
@@ -150,6 +151,27 @@ def test_tracking_can_be_turned_off_for_a_command(
     monkeypatch.setenv("INFOGAN_TRACKING", "1")
     Command("a").begin("a")
     assert set(runs) == {"a"}
+
+
+def test_a_page_of_a_study_that_is_written_again_goes_to_the_run_of_the_study(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    resumed: list[object] = []
+
+    def open_run(*given: object) -> tracking.Tracker:
+        resumed.append(given[-1])
+        return tracking.Tracker()
+
+    monkeypatch.delenv("INFOGAN_TRACKING", raising=False)
+    monkeypatch.setattr(tracking, "open_run", open_run)
+    command = Command("a")
+    command.catalog["a.record"] = MemoryDataset({"mlflow_run_id": "that of the training"})
+    command.catalog["a.study"] = MemoryDataset(tmp_path)
+    note_study(tmp_path / SIDECAR, "that of the study")
+    written = Pipeline([node(lambda: 0, None, "page", name="write")], namespace="a", tags="study")
+    command.hooks.after_context_created(context(stages=["study"]))
+    command.hooks.before_node_run(written.nodes[0], command.catalog, {})
+    assert resumed == ["that of the study"]
 
 
 def test_all_runs_of_a_command_that_succeeds_are_finished(runs: Runs) -> None:

@@ -207,8 +207,8 @@ class Tracking:
             sidecar = inputs[f"{dataset}.checkpoints"] / identity(dataset, inputs) / SIDECAR
             if training.resume == "auto":
                 resume = interrupted_run(sidecar, training)
-        elif f"{dataset}.study" in inputs:  # one run, however often it is gone on with
-            sidecar = inputs[f"{dataset}.study"] / SIDECAR
+        elif "study" in node.tags:  # one run, however often it is gone on with
+            sidecar = catalog.load(f"{dataset}.study") / SIDECAR
             resume = noted_run(sidecar)
         elif catalog.exists(f"{dataset}.record"):
             resume = catalog.load(f"{dataset}.record")["mlflow_run_id"]
