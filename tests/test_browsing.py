@@ -71,6 +71,8 @@ def read(text: str) -> Any:
         {"mnist": {"training": {"lr_g": 5e-4, "seeds": [0, 1], "mi_trains_trunk": False}}},
         {"folder": {"source": {"path": "/my images, and others/10"}, "data": {"train": "a[0:5]"}}},
         {"mnist": {"training": {"average_g": None, "resume": "never"}, "model": {"d_head": []}}},
+        {"digits": {"reporting": {"title": "Digits: small # 2"}, "data": {"test": "1e3"}}},
+        {"digits": {"reporting": {"claims": [{"claim": "é 😀", "measured": "it's"}]}}},
     ],
 )
 def test_a_command_typed_again_gives_the_same_parameters(params: dict[str, Any]) -> None:

@@ -76,9 +76,24 @@ def changes(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= changes(value, f"{prefix}{key}.")
         else:
-            typed = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-            found[f"{prefix}{key}"] = typed
+            name = f"{prefix}{key}"
+            if isinstance(value, str) and (name.endswith(".path") or _is_read_as_it_is(value)):
+                found[name] = value
+            else:
+                found[name] = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return found
+
+
+def _is_read_as_it_is(text: str) -> bool:
+    """Whether a text that is typed without quotation marks is no number, table or comment."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        return bool(OmegaConf.to_container(OmegaConf.from_dotlist([f"it={text}"])) == {"it": text})
+    except (OmegaConfBaseException, YAMLError):
+        return False
 
 
 # --- Final numbers -------------------------------------------------------------------------------
