@@ -1,4 +1,4 @@
-"""Files are whole or not there."""
+"""Files are whole or not there, and empty folders go."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infogan.files import atomic, digest
+from infogan.files import atomic, digest, remove_empty
 
 
 def test_the_content_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -115,6 +115,15 @@ def test_permissions_follow_the_umask(tmp_path: Path, mask: int) -> None:
         stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ordinary.txt", "atomic.txt")
     ]
     assert modes[0] == modes[1] == 0o666 & ~mask
+
+
+def test_empty_folders_go_in_order_and_others_stay(tmp_path: Path) -> None:
+    inner, outer, full = tmp_path / "a" / "b", tmp_path / "a", tmp_path / "c"
+    inner.mkdir(parents=True)
+    full.mkdir()
+    (full / "kept.txt").touch()
+    remove_empty(inner, outer, full, tmp_path / "missing")
+    assert list(tmp_path.rglob("*")) == [full, full / "kept.txt"]
 
 
 @pytest.mark.parametrize("size", [0, 3, 1 << 20, (1 << 20) + 1, 3 << 20])

@@ -11,7 +11,7 @@ from typing import Any
 
 from kedro.io import CatalogProtocol
 
-from infogan.files import atomic
+from infogan.files import atomic, remove_empty
 from infogan.options import Training, fingerprint
 
 SIDECAR = "mlflow_run.json"  # beside the checkpoints: which run they belong to
@@ -87,9 +87,7 @@ def forget(dataset: str, catalog: CatalogProtocol, outputs: Collection[str]) -> 
             _write(own / SIDECAR, {"runs": _waiting(own / SIDECAR, training)})
     else:
         (own / SIDECAR).unlink(missing_ok=True)
-    for empty in (own, folder):
-        if empty.exists() and not any(empty.iterdir()):
-            empty.rmdir()
+    remove_empty(own, folder)
 
 
 def _waiting(sidecar: Path, training: Training) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders that do not stay empty."""
 
 import hashlib
 import os
@@ -38,6 +38,13 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Remove those of the folders, one after the other, that are there and hold nothing."""
+    for folder in folders:
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def digest(path: Path, algorithm: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from infogan import tracking
 from infogan.datasets.values import Arrays
 from infogan.errors import UserError
-from infogan.files import atomic
+from infogan.files import atomic, remove_empty
 from infogan.options import (
     Model,
     Reporting,
@@ -107,9 +107,7 @@ def _forget(folder: Path, training: Training) -> None:
     from infogan.checkpoint import discard
 
     discard(folder, f"infogan.{training.seed}", training.iterations)
-    for empty in (folder, folder.parent):
-        if empty.exists() and not any(empty.iterdir()):
-            empty.rmdir()
+    remove_empty(folder, folder.parent)
 
 
 def _check(name: str, model: Model, training: Training, card: Mapping[str, Any]) -> None:
