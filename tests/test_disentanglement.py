@@ -92,6 +92,18 @@ MONOTONE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+@pytest.fixture
+def few_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For laws that do not hang on how many groups of images `scores` draws, which takes time."""
+    monkeypatch.setattr("infogan.disentanglement.GROUPS", 100)
+
+
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For laws that do not hang on how large a forest is."""
+    monkeypatch.setattr("infogan.disentanglement.TREES", 5)
+
+
 # --- What varies, and how ------------------------------------------------------------------------
 
 
@@ -605,6 +617,7 @@ def test_categories_of_two_factors_together_are_informative_but_entangled() -> N
     assert found["factor_vae"] < 0.75
 
 
+@pytest.mark.usefixtures("few_groups")
 @pytest.mark.parametrize("kind", ["classes", "continuous", "circular"])
 def test_the_names_of_categories_do_not_matter(kind: str) -> None:
     known = uniform(3, 0)
@@ -705,6 +718,7 @@ def test_cosine_and_sine_tell_an_angle_together() -> None:
     assert found["dci_completeness"] == pytest.approx(expected, abs=0.03)
 
 
+@pytest.mark.usefixtures("few_groups", "few_trees")
 def test_a_whole_turn_is_none() -> None:
     codes = uniform(2, 0)
     factors = np.column_stack([180 * (codes[:, 0] + 1), codes[:, 1]])
@@ -757,10 +771,11 @@ def test_constant_codes_know_nothing(name: str, chance: float) -> None:
     assert found == pytest.approx(chance, abs=0.06)
 
 
+@pytest.mark.usefixtures("few_groups", "few_trees")
 @pytest.mark.parametrize("codes", [1, 3])
 @pytest.mark.parametrize("factors", [1, 3])
 def test_scores_are_numbers_from_0_to_1_however_little_there_is(codes: int, factors: int) -> None:
-    for dead_codes, dead_factors in itertools.product((0, 1, codes), (0, 1, factors)):
+    for dead_codes, dead_factors in itertools.product({0, 1, codes}, {0, 1, factors}):
         code, factor = uniform(codes, 0, 60), uniform(factors, 1, 60)
         code[:, :dead_codes], factor[:, :dead_factors] = 0.1, 0.1
         found = scores(code, factor, seed=0, bins=6)
@@ -768,6 +783,7 @@ def test_scores_are_numbers_from_0_to_1_however_little_there_is(codes: int, fact
         assert all(0 <= value <= 1 for value in found.values())
 
 
+@pytest.mark.usefixtures("few_groups", "few_trees")
 def test_scores_depend_on_the_seed_and_on_nothing_else() -> None:
     factors = uniform(3, 0, 500)
     codes = mix(factors) + uniform(3, 1, 500)
