@@ -365,8 +365,8 @@ def test_of_what_an_object_is_there_are_as_many_observations_as_objects() -> Non
     known = [("width", "linear"), ("angle", "circular")]
     random = np.random.default_rng(1)
     # Each tells one object from another, and nothing of any factor.
-    codes = {f"c{i}": random.integers(0, 5, 14)[units] for i in range(80)}
-    means = {f"m{i}": random.normal(size=14)[units] for i in range(80)}
+    codes = {f"c{i}": random.integers(0, 5, 14)[units] for i in range(40)}
+    means = {f"m{i}": random.normal(size=14)[units] for i in range(40)}
     by_images, by_objects = (
         associations(means, codes, factors, known, 0, told) for told in (None, units)
     )
