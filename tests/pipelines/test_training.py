@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from infogan import checkpoint, clustering, information, tracking
+from infogan import checkpoint, clustering, information, profiling, tracking
 from infogan import training as game
 from infogan.alarms import ADVICE
 from infogan.datasets.values import Arrays, Rows, Weights
@@ -90,8 +90,6 @@ def test_a_training_that_diverges_stops_and_leaves_its_last_good_checkpoint(
     make_training: MakeTraining,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from infogan import training as game
-
     whole = game.one_iteration
 
     def diverging(state: game.State, *others: Any) -> torch.Tensor:
@@ -767,6 +765,14 @@ def test_a_signal_while_it_clusters_ends_it_with_nothing_half_done(
 # --- Profile -------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def two_profiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two iterations are looked into, after ten, since it takes long to write about them."""
+    monkeypatch.setattr(profiling, "_PROFILED", 2)
+    monkeypatch.setattr(profiling, "NEEDED", 12)
+
+
+@pytest.mark.usefixtures("two_profiled")
 def test_a_profile_changes_no_number_and_is_kept_and_tracked(
     data: Data,
     tmp_path: Path,
@@ -776,8 +782,8 @@ def test_a_profile_changes_no_number_and_is_kept_and_tracked(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "infogan")
-    expected, rows, *_ = fit(*data, tmp_path / "without", model, make_training(iterations=40))
-    training = make_training(iterations=40, profile=True)
+    expected, rows, *_ = fit(*data, tmp_path / "without", model, make_training(iterations=15))
+    training = make_training(iterations=15, profile=True)
     found, again, *_ = fit(*data, tmp_path / "with", model, training)
     assert same(found, expected)
     assert again == rows
@@ -788,16 +794,17 @@ def test_a_profile_changes_no_number_and_is_kept_and_tracked(
     assert any(str(folder) in message for message in caplog.messages)
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     steps = {each["name"] for each in events if each["name"].startswith("ProfilerStep#")}
-    assert len(steps) == 20
+    assert len(steps) == 2
     table = (folder / "operators.txt").read_text()
     assert "convolution" in table
     assert "Self CPU" in table
 
 
+@pytest.mark.usefixtures("two_profiled")
 def test_of_seeds_side_by_side_the_first_is_looked_into(
     data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
 ) -> None:
-    training = make_training(iterations=40, profile=True, seeds=[4, 2], seeds_at_once=2)
+    training = make_training(iterations=15, profile=True, seeds=[4, 2], seeds_at_once=2)
     fit(*data, tmp_path, model, training)
     assert [path.name for path in (tmp_path / "profile").iterdir()] == ["infogan.4"]
 
@@ -814,10 +821,11 @@ def test_a_training_too_short_for_a_profile_says_that_it_has_none(
     assert "training.profile looks into 30 iterations, but 5 are left" in caplog.text
 
 
+@pytest.mark.usefixtures("two_profiled")
 def test_of_the_regular_gan_there_is_a_profile_of_its_own(
     data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
 ) -> None:
-    training = make_training(baseline_iterations=40, profile=True)
+    training = make_training(baseline_iterations=15, profile=True)
     _, rows, _ = fit_baseline(*data, tmp_path, model, training)
     assert isinstance(rows, Rows)
     assert (tmp_path / "profile" / "baseline.0" / "trace.json").exists()
