@@ -19,7 +19,7 @@ from textbook import Pictures, Textbook
 
 from infogan import tracking
 from infogan.networks import to_pixels
-from infogan.options import Model, shapes
+from infogan.options import Model, Training, shapes
 from infogan.pipeline_registry import DATASETS
 from infogan.training import d_q_step, g_step, infogan, start
 
@@ -81,8 +81,11 @@ def test_the_textbook_goes_through_all_images_again_and_again() -> None:
         assert epoch.round().int().sort().values.tolist() == list(range(8))
 
 
-def test_a_case_has_a_process_of_its_own() -> None:
-    found = training.in_child("alone", dataset="digits", loop="textbook", iterations=1)
+def test_a_case_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = training.in_child(
+        "alone", dataset="digits", loop="textbook", iterations=1, batch_size=8
+    )
     assert found.keys() == {"first_ms", "ms", "images_per_second", "peak_mb"}
     assert all(value > 0 for value in found.values())
 
@@ -95,16 +98,21 @@ def test_a_failed_case_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A whole run, of digits for all networks and in this process: seconds instead of minutes."""
+    """A whole run, of tiny networks and in this process: seconds instead of minutes."""
+    options = cases.options
+
+    def tiny(_: str, **changes: Any) -> tuple[Model, Training, tuple[int, ...]]:
+        few = {"batch_size": 16, "evaluation_samples": 100}
+        _, settings, shape = options("digits", **few | changes)
+        return small("digits"), settings, shape
 
     def run(case: str, **arguments: Any) -> dict[str, Any]:
-        if "dataset" in arguments:
-            arguments["dataset"] = "digits"
         if case == "arithmetic":
             arguments["compiled"] = False  # nobody wants to wait for a compiler
         return cases.run(case, **arguments)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "options", tiny)
         patch.setattr(cases, "IMAGES", 200)
         patch.setattr(cases, "PRODUCT", 64)
         patch.setattr(cases, "DRAWN", 2)
