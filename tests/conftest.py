@@ -12,9 +12,10 @@ import pytest
 import torch
 import yaml
 
+from infogan.codes import LatentSpace
 from infogan.datasets import WeightsDataset
 from infogan.datasets.values import Weights
-from infogan.networks import build, to_arrays
+from infogan.networks import Networks, build, to_arrays
 from infogan.options import Model, Training
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +105,22 @@ def model(make_model: Callable[..., Model]) -> Model:
 @pytest.fixture(scope="session")
 def training(make_training: Callable[..., Training]) -> Training:
     return make_training()
+
+
+@pytest.fixture
+def space(model: Model) -> LatentSpace:
+    return LatentSpace(model)
+
+
+@pytest.fixture
+def networks(model: Model) -> Networks:
+    """Batch-norm statistics other than 0 and 1, and weights large enough to see something."""
+    networks = build(model, (1, 8, 8), seed=0)
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            parameter.mul_(5)
+    networks.discriminator(networks.generator(torch.randn(50, model.latent_size)))
+    return networks
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ def uniform(low: float = -1, high: float = 1, dim: int = 1, spread: Any = "learn
     return Uniform(UniformPrior("c", low, high, dim), spread)
 
 
-@pytest.fixture
-def space(model: Model) -> LatentSpace:
-    return LatentSpace(model)
-
-
 def lower_bound(
     make_model: Callable[..., Model], code: str, outputs: Tensor, values: Tensor, **changes: Any
 ) -> Tensor:

@@ -26,26 +26,10 @@ from infogan.evaluation import (
     match_one_to_one,
     recalibrated,
 )
-from infogan.networks import Networks, build, to_pixels
+from infogan.networks import Networks, to_pixels
 from infogan.options import Model
 
 PIXELS = (0.0, 1.0)
-
-
-@pytest.fixture
-def space(model: Model) -> LatentSpace:
-    return LatentSpace(model)
-
-
-@pytest.fixture
-def networks(model: Model) -> Networks:
-    """Batch-norm statistics other than 0 and 1, and weights large enough to see something."""
-    networks = build(model, (1, 8, 8), seed=0)
-    with torch.no_grad():
-        for parameter in networks.parameters():
-            parameter.mul_(5)
-    networks.discriminator(networks.generator(torch.randn(50, model.latent_size)))
-    return networks
 
 
 def labels(count: int, classes: int, seed: int) -> np.ndarray:

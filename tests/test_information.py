@@ -23,18 +23,6 @@ def random(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def space(model: Model) -> LatentSpace:
-    return LatentSpace(model)
-
-
-@pytest.fixture
-def networks(model: Model) -> Networks:
-    networks = build(model, (1, 8, 8), seed=0)
-    networks.discriminator(networks.generator(torch.randn(50, model.latent_size)))
-    return networks
-
-
 @pytest.mark.parametrize("mode", [True, False])
 def test_measuring_leaves_the_networks_as_they_were(
     networks: Networks, space: LatentSpace, mode: bool

@@ -15,22 +15,6 @@ from infogan.traversals import sample_images, sheet, traversal_values, traverse
 PIXELS = (0.0, 1.0)
 
 
-@pytest.fixture
-def space(model: Model) -> LatentSpace:
-    return LatentSpace(model)
-
-
-@pytest.fixture
-def networks(model: Model) -> Networks:
-    """Batch-norm statistics other than 0 and 1, and weights large enough to see something."""
-    networks = build(model, (1, 8, 8), seed=0)
-    with torch.no_grad():
-        for parameter in networks.parameters():
-            parameter.mul_(5)
-    networks.discriminator(networks.generator(torch.randn(50, model.latent_size)))
-    return networks
-
-
 def code(low: float, high: float, dim: int = 1) -> Uniform:
     return Uniform(UniformPrior("c", low, high, dim), "learned")
 
