@@ -98,7 +98,7 @@ LIBRARY = {
 KEDRO_HALF = {
     "registry": {"trained"},
     "served": {"errors", "trained"},
-    "comparison": {"errors"},
+    "comparison": {"errors", "tracking"},
     "commands": {
         "cli",
         "comparison",

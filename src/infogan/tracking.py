@@ -339,6 +339,16 @@ class MlflowTracker(Tracker):
         self._attempt(lambda: self._client.set_terminated(self.run_id, status))
 
 
+def prepare_mlflow() -> None:
+    """Before it is imported: have MLflow say little and wait briefly, unless told otherwise."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # By default a dead server is tried for many minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
 def open_run(
     uri: str, artifacts: str | None, experiment: str, name: str, resume: str | None
 ) -> Tracker:
@@ -347,14 +357,9 @@ def open_run(
     ``artifacts`` is where a new experiment keeps its files, None to leave it to the server.
     Gives the tracker that does nothing if the store cannot be reached.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
-    # By default a dead server is tried for many minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    prepare_mlflow()
     from mlflow import MlflowClient
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         _create_database(uri)
         client = MlflowClient(uri)
