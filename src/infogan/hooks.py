@@ -198,40 +198,23 @@ class Tracking:
         inputs: dict[str, Any],
         settings: TrackingSettings,
     ) -> None:
-        dataset = _dataset(node)
-        resume = None
-        sidecar: Path | None = None
+        dataset, study = _dataset(node), "study" in node.tags
         training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
-        trains = f"{dataset}.checkpoints" in inputs
-        if trains:
-            sidecar = inputs[f"{dataset}.checkpoints"] / identity(dataset, inputs) / SIDECAR
-            if training.resume == "auto":
-                resume = interrupted_run(sidecar, training)
-        elif "study" in node.tags:  # one run, however often it is gone on with
-            sidecar = catalog.load(f"{dataset}.study") / SIDECAR
-            resume = noted_run(sidecar)
-        elif catalog.exists(f"{dataset}.record"):
-            resume = catalog.load(f"{dataset}.record")["mlflow_run_id"]
-
-        uri = os.environ.get(URI_VARIABLE)
-        artifacts = None
-        if not uri:
-            uri = tracking.sqlite(self._home / "mlflow.db")
-            artifacts = (self._home / "mlartifacts").as_uri()
+        sidecar, resume = _earlier_run(node, catalog, inputs, training)
         experiment = settings.experiment.format(dataset=dataset)
         changed = browsing.own_changes(self._run_params, dataset)
         name = browsing.run_name(dataset, self._environment, training, changed)
-        if "study" in node.tags:
+        if study:
             name = f"{dataset} {self._environment} study"
-        tracker = tracking.open_run(uri, artifacts, experiment, name, resume)
+        tracker = tracking.open_run(*self._store(), experiment, name, resume)
         self._trackers[dataset] = self._opened[dataset] = tracker
         tracking.activate(tracker)
         if not tracker.run_id:
             return
-        if sidecar and trains:
-            note_training(sidecar, training, tracker.run_id)
-        elif sidecar:
+        if sidecar and study:
             note_study(sidecar, tracker.run_id)
+        elif sidecar:
+            note_training(sidecar, training, tracker.run_id)
         commit, _, dirty = tracking.commit().partition("+")
         if not sidecar and resume:
             # The commit of a run is that of its training; what is added later may be of another.
@@ -242,13 +225,20 @@ class Tracking:
         card = catalog.load(f"{dataset}.card") if catalog.exists(f"{dataset}.card") else {}
         elsewhere = "conf_source" in self._run_params
         code = {"git_commit": commit, "git_dirty": bool(dirty) or elsewhere}
-        self._introduce(dataset, catalog, card, code, study="study" in node.tags)
+        self._introduce(dataset, catalog, card, code, study=study)
         _logger.info(
             "%s: MLflow run %s (%s)",
             data_name(dataset, card),
             tracker.run_id,
             "resumed" if tracker.resumed else "new",
         )
+
+    def _store(self) -> tuple[str, str | None]:
+        """The address of MLflow, and of the files of a new experiment unless MLflow decides."""
+        uri = os.environ.get(URI_VARIABLE)
+        if uri:
+            return uri, None
+        return tracking.sqlite(self._home / "mlflow.db"), (self._home / "mlartifacts").as_uri()
 
     def _introduce(
         self,
@@ -331,6 +321,27 @@ class Tracking:
             tracker.end(status if tracker is tracking.current() else others)
         self._trackers = {}
         tracking.activate(tracking.Tracker())
+
+
+def _earlier_run(
+    node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], training: Training
+) -> tuple[Path | None, str | None]:
+    """Where a node that may be interrupted notes its run, and the run to go on in, if any.
+
+    1. A training goes on in the run that it began.
+    2. A study has one run, however often it is gone on with.
+    3. What is found of a model is added to the run that trained it.
+    """
+    dataset = _dataset(node)
+    if f"{dataset}.checkpoints" in inputs:
+        sidecar = inputs[f"{dataset}.checkpoints"] / identity(dataset, inputs) / SIDECAR
+        return sidecar, interrupted_run(sidecar, training) if training.resume == "auto" else None
+    if "study" in node.tags:
+        sidecar = catalog.load(f"{dataset}.study") / SIDECAR
+        return sidecar, noted_run(sidecar)
+    if catalog.exists(f"{dataset}.record"):
+        return None, catalog.load(f"{dataset}.record")["mlflow_run_id"]
+    return None, None
 
 
 def _log_seeds(tracker: tracking.Tracker, table: Rows) -> None:
