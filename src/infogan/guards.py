@@ -69,24 +69,16 @@ class Guards:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
         """Check the parameters as a whole, and take the lock of every dataset."""
+        datasets = _datasets(pipeline)
         _refuse_ways_to_run(run_params)
         if self._config is not None:
             _refuse_a_folder_of_others(self._environment, self._config)
         given = run_params.get("runtime_params") or {}
-        _refuse_unknown_names(catalog.load("parameters"), given, _datasets(pipeline))
+        _refuse_unknown_names(catalog.load("parameters"), given, datasets)
         if self._config is not None:
-            _refuse_an_environment_of_others(self._environment, self._config, _datasets(pipeline))
-        for dataset in _datasets(pipeline):
-            blocks = {
-                name: kind.model_validate(catalog.load(f"params:{dataset}.{name}"))
-                for name, kind in (("data", Data), ("model", Model), ("training", Training))
-            }
-            reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
-            try:
-                check_blocks(**blocks)  # type: ignore[arg-type]
-                reporting.check_column_order(blocks["model"])  # type: ignore[arg-type]
-            except UserError as error:
-                raise UserError(f"Parameters of {dataset}: {error}") from None
+            _refuse_an_environment_of_others(self._environment, self._config, datasets)
+        for dataset in datasets:
+            _refuse_blocks_that_do_not_fit(dataset, catalog)
         if threading.current_thread() is threading.main_thread():  # else Python forbids it
             # A polite kill ends like Ctrl-C: saved, and on record as killed.
             signal.signal(signal.SIGTERM, _interrupt)
@@ -94,13 +86,13 @@ class Guards:
         if node_rank() > 0:
             _help(pipeline, catalog)
         else:
-            for dataset in _datasets(pipeline):
+            for dataset in datasets:
                 self._lock(dataset, catalog.load(f"{dataset}.checkpoints"))
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """A training needs a batch, and clusters an image each, however many images turned out to
-        be usable.
+        """See that a training has the images that it is to have, and enough of them, however many
+        turned out to be usable.
         """
         training = next((v for v in inputs.values() if isinstance(v, Training)), None)
         model = next((v for v in inputs.values() if isinstance(v, Model)), None)
@@ -112,37 +104,23 @@ class Guards:
             name.endswith((".checkpoints", ".study")) for name in inputs
         ):
             _refuse_other_images(arrays["train"], card["splits"]["train"])
-        images = card["splits"]["train"]["images"]
-        if images < training.batch_size:
-            raise UserError(
-                f"training.batch_size is {training.batch_size}, but there are only {images} "
-                "images to train on; a batch cannot be larger than the data."
-            )
-        if training.clustering:
-            name = training.clustering.code
-            categories = next(code.width for code in model.codes if code.name == name)
-            if images < categories:
-                raise UserError(
-                    f"training.clustering makes a cluster for each of the {categories} categories "
-                    f"of {name}, but there are only {images} images to train on: it takes one "
-                    "for each at least."
-                )
+        _refuse_few_images(card["splits"]["train"]["images"], model, training)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Clear what a finished run no longer needs, and say what it found."""
-        outputs = pipeline.all_outputs()
-        for dataset in _datasets(pipeline):
+        datasets, outputs = _datasets(pipeline), pipeline.all_outputs()
+        for dataset in datasets:
             trained = {f"{dataset}.record", f"{dataset}.baseline_record"} & outputs
             if trained and node_rank() == 0:
                 forget(dataset, catalog, trained)
             if f"{dataset}.card" in outputs:
                 _clear(catalog.load(f"{dataset}.workspace"))
         self._release()
-        told = [name for name in _datasets(pipeline) if f"{name}.report" in outputs]
+        told = [name for name in datasets if f"{name}.report" in outputs]
         for dataset in told:
             tell(dataset, catalog, self._where(dataset))
-        for dataset in _datasets(pipeline):
+        for dataset in datasets:
             if f"{dataset}.study_page" in outputs:
                 tell_study(dataset, catalog, self._where(dataset))
         if told and self._config is not None:
@@ -236,6 +214,37 @@ def _holds_parameters(path: Path) -> bool:
     shown = not any(part.startswith(".") for part in path.parts)
     named = any(part.startswith("parameters") for part in path.parts)
     return shown and named and path.suffix in (".yml", ".yaml", ".json")
+
+
+def _refuse_blocks_that_do_not_fit(dataset: str, catalog: CatalogProtocol) -> None:
+    """UserError where blocks of parameters, each in order by itself, contradict each other."""
+    data = Data.model_validate(catalog.load(f"params:{dataset}.data"))
+    model = Model.model_validate(catalog.load(f"params:{dataset}.model"))
+    training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
+    reporting = Reporting.model_validate(catalog.load(f"params:{dataset}.reporting"))
+    try:
+        check_blocks(data, model, training)
+        reporting.check_column_order(model)
+    except UserError as error:
+        raise UserError(f"Parameters of {dataset}: {error}") from None
+
+
+def _refuse_few_images(images: int, model: Model, training: Training) -> None:
+    """UserError if there are fewer images than a batch takes, or clusters, of one image each."""
+    if images < training.batch_size:
+        raise UserError(
+            f"training.batch_size is {training.batch_size}, but there are only {images} "
+            "images to train on; a batch cannot be larger than the data."
+        )
+    if training.clustering:
+        name = training.clustering.code
+        categories = next(code.width for code in model.codes if code.name == name)
+        if images < categories:
+            raise UserError(
+                f"training.clustering makes a cluster for each of the {categories} categories "
+                f"of {name}, but there are only {images} images to train on: it takes one "
+                "for each at least."
+            )
 
 
 def _refuse_other_images(train: np.ndarray, described: Mapping[str, Any]) -> None:
