@@ -27,13 +27,17 @@ class FiguresDataset(AbstractDataset["Mapping[str, Figure]", dict[str, bytes]]):
         for name, figure in data.items():
             with atomic(self._folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi="figure")
-        for path in self._folder.glob("[!.]*.png"):
+        for path in self._files():
             if path.stem not in data:
                 path.unlink()
 
     def load(self) -> dict[str, bytes]:
         """The PNG files, by name without the suffix."""
-        return {path.stem: path.read_bytes() for path in sorted(self._folder.glob("[!.]*.png"))}
+        return {path.stem: path.read_bytes() for path in self._files()}
+
+    def _files(self) -> list[Path]:
+        """The PNG files, but not one that a killed process has left unfinished."""
+        return sorted(self._folder.glob("[!.]*.png"))
 
     @property
     def path(self) -> Path:
@@ -41,7 +45,7 @@ class FiguresDataset(AbstractDataset["Mapping[str, Figure]", dict[str, bytes]]):
         return self._folder
 
     def _exists(self) -> bool:
-        return any(self._folder.glob("[!.]*.png"))
+        return bool(self._files())
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._folder)}
