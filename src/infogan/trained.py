@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from infogan.networks import rebuild, to_uint8
 from infogan.options import Shape, UniformPrior, format_shape, parse_transform
 from infogan.preprocessing import compose
 from infogan.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CLASS_WORDS = ("class", "digit")  # instead of a code: the category that was matched to a class
 FILE_LIMIT = 64_000_000  # bytes of an image file
@@ -373,19 +376,21 @@ def _fit(image: np.ndarray, shape: Shape) -> np.ndarray:
     from PIL import Image, ImageOps
 
     channels, height, width = shape
-    pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    picture = Image.fromarray(np.ascontiguousarray(pixels)).convert(
-        "L" if channels == 1 else "RGB"
-    )
+    picture = _picture(image).convert("L" if channels == 1 else "RGB")
     fitted = np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.BOX))
     return fitted[None] if channels == 1 else np.ascontiguousarray(fitted.transpose(2, 0, 1))
 
 
 def png(image: np.ndarray) -> bytes:
     """A uint8 image (C, H, W), of one or three channels, as the content of a PNG file."""
-    from PIL import Image
+    content = io.BytesIO()
+    _picture(image).save(content, "PNG")
+    return content.getvalue()
+
+
+def _picture(image: np.ndarray) -> "Image":
+    """A uint8 image (C, H, W), of one or three channels, as one of Pillow."""
+    from PIL.Image import fromarray
 
     pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "PNG")
-    return content.getvalue()
+    return fromarray(np.ascontiguousarray(pixels))
