@@ -72,34 +72,35 @@ def run_study(
                 "test_sha256": card["splits"]["test"]["sha256"],
             }
             run = _finished(path, wanted, len(images["test"]))
-            if run is None:
-                with tracking.child(
-                    f"{name}, seed {seed}",
-                    nested=True,
-                    params={
-                        "study.recipe": name,
-                        **flatten(its_model, "model"),
-                        **flatten(alone, "training"),
-                    },
-                    identity=f"{identity} {alone.iterations}",
-                ):
-                    run = {
-                        "recipe": name,
-                        "seed": seed,
-                        **wanted,
-                        **_train(judge, card, folder / "checkpoints", its_model, alone),
-                    }
-                    with atomic(path) as temporary:
-                        temporary.write_text(json.dumps(run))
-                    _forget(folder / "checkpoints" / identity, alone)
-                _logger.info(
-                    "%s, seed %d: error %.1f %%",
-                    name,
-                    seed,
-                    100 * run["observations"][-1]["error_one_to_one"],
-                )
-            runs.append(run)
+            runs.append(run or _made(path, name, wanted, judge, card, its_model, alone))
     return {"runs": runs}
+
+
+def _made(
+    path: Path,
+    name: str,
+    wanted: Mapping[str, Any],
+    judge: "_Judge",
+    card: dict[str, Any],
+    model: Model,
+    training: Training,
+) -> dict[str, Any]:
+    """The run of a recipe and a seed: trained, tracked and kept at ``path``."""
+    checkpoints, identity = path.parent / "checkpoints", wanted["fingerprint"]
+    with tracking.child(
+        f"{name}, seed {training.seed}",
+        {"study.recipe": name, **flatten(model, "model"), **flatten(training, "training")},
+        f"{identity} {training.iterations}",
+        nested=True,
+    ):
+        found = _train(judge, card, checkpoints, model, training)
+        run = {"recipe": name, "seed": training.seed, **wanted, **found}
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(run))
+        _forget(checkpoints / identity, training)
+    error = 100 * run["observations"][-1]["error_one_to_one"]
+    _logger.info("%s, seed %d: error %.1f %%", name, training.seed, error)
+    return run
 
 
 def _forget(folder: Path, training: Training) -> None:
@@ -147,6 +148,7 @@ def _finished(path: Path, wanted: Mapping[str, Any], tested: int) -> dict[str, A
 def _train(
     judge: "_Judge", card: dict[str, Any], checkpoints: Path, model: Model, training: Training
 ) -> dict[str, Any]:
+    """What a training finds, and what is seen of its networks at the end."""
     from infogan.browsing import headline
     from infogan.networks import rebuild
     from infogan.study import studied_code
@@ -163,18 +165,16 @@ def _train(
     last = dict(zip(rows.columns, rows.rows[-1], strict=True))
     numbers = judge.conclude(networks, model)
     found = _as_evaluated(judge.information(networks, model), last, record, numbers, model)
+    seen = record["observations"][-1]
+    evaluated = {
+        **{name: value for name, value in seen.items() if isinstance(value, float)},
+        **{f"{name}_recalibrated": value for name, value in numbers["recalibrated"].items()},
+        "stability": numbers["stability"],
+    }
     tracking.current().log_metrics(
         {
             **headline(found),
-            **{
-                f"eval/{name}": value
-                for name, value in record["observations"][-1].items()
-                if isinstance(value, float)
-            },
-            **{
-                f"eval/{name}_recalibrated": each for name, each in numbers["recalibrated"].items()
-            },
-            "eval/stability": numbers["stability"],
+            **{f"{tracking.EVALUATION}{name}": value for name, value in evaluated.items()},
             **{f"generated/{name}": value for name, value in numbers["quality"].items()},
         }
     )
