@@ -166,7 +166,7 @@ def describe_study(tags: Mapping[str, str], runs: Sequence[Mapping[str, Any]]) -
 
 
 def study_results(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each recipe of a study.
+    """A line for each recipe of a study: its errors at the end, in percent.
 
     >>> study_results(
     ...     [
@@ -235,7 +235,7 @@ def sentence(metrics: Mapping[str, float]) -> str:
 
 
 def _share(metrics: Mapping[str, float], code: str) -> str:
-    """Of a continuous code H(c) is no ceiling."""
+    """L_I / H(c) in percent; a dash for a continuous code, of which H(c) is no ceiling."""
     if f"information_real.{code}" not in metrics:
         return "–"
     return f"{metrics[f'lower_bound.{code}'] / metrics[f'entropy.{code}']:.1%}"

@@ -155,7 +155,9 @@ def _ceiling(code: str, numbers: Mapping[str, float]) -> float | None:
 
 
 def curves(uri: str, runs: "Sequence[Run]") -> bytes:
-    """L_I of each code on fresh codes over iterations, a line a run, as a PNG file."""
+    """L_I of each code on fresh codes over iterations, a line a run, as a PNG file; UserError if
+    none of the runs has any.
+    """
     from matplotlib.figure import Figure
 
     client = _client(uri)
@@ -249,7 +251,9 @@ def registered(uri: str) -> list[Registered]:
 
 @contextmanager
 def download(uri: str, model: str) -> Iterator[Path]:
-    """The files of a model of the registry, as long as the block lasts."""
+    """The files of a model of the registry, as long as the block lasts; UserError if there is none
+    of this address.
+    """
     _client(uri)
     from mlflow import artifacts
 

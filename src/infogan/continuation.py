@@ -18,7 +18,7 @@ SIDECAR = "mlflow_run.json"  # beside the checkpoints: which run they belong to
 
 
 def identity(dataset: str, inputs: dict[str, Any]) -> str:
-    """Of a dataset's training, whose checkpoints lie in a folder of that name."""
+    """The fingerprint of a dataset's training, by which the folder of its checkpoints is named."""
     return fingerprint(
         inputs[f"params:{dataset}.model"],
         inputs[f"params:{dataset}.training"],
@@ -46,7 +46,7 @@ def interrupted_run(sidecar: Path, training: Training) -> str | None:
 
 
 def noted_run(sidecar: Path) -> str | None:
-    """The run of a study."""
+    """The run of a study, if there has been one."""
     return _noted(sidecar).get("run_id")
 
 
@@ -58,7 +58,7 @@ def note_training(sidecar: Path, training: Training, run_id: str) -> None:
 
 
 def note_study(sidecar: Path, run_id: str) -> None:
-    """A study has one run, however often it is gone on with."""
+    """Note the run of a study, which has but one, however often it is gone on with."""
     _write(sidecar, {"run_id": run_id})
 
 
@@ -91,7 +91,7 @@ def forget(dataset: str, catalog: CatalogProtocol, outputs: Collection[str]) -> 
 
 
 def _waiting(sidecar: Path, training: Training) -> list[dict[str, Any]]:
-    """The noted runs of other trainings than this one."""
+    """The noted runs of trainings with other seeds or of another length."""
     own = (list(training.seeds), training.iterations)
     runs = _noted(sidecar).get("runs", [])
     return [run for run in runs if (run["seeds"], run["iterations"]) != own]

@@ -101,7 +101,7 @@ class Tracking:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Nothing is opened before the first node that is worth it."""
+        """Note what is to be run; nothing is opened before the first node that is worth it."""
         # Whether a run is continued is seen at the training, whatever else could come first.
         self._trains = {_dataset(node) for node in pipeline.nodes if "training" in node.tags}
         self._left = {}
@@ -141,12 +141,12 @@ class Tracking:
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
-        """What is left to do of its dataset."""
+        """Strike the node off what is left to do of its dataset."""
         self._left[_dataset(node)].discard(node.name)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Final numbers, figures, histories and the report, as soon as they exist."""
+        """Send final numbers, figures, histories and the report, as soon as they exist."""
         kind = dataset_name.rpartition(".")[2]
         tracker = tracking.current()
         if kind == "metrics":
@@ -171,17 +171,17 @@ class Tracking:
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """The end as planned."""
+        """End what has been opened, as planned."""
         self._end("FINISHED")
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """The end by an error."""
+        """End what has been opened, with the error at the run of the node at work."""
         tracking.current().set_tags({"error": f"{type(error).__name__}: {error}"[:500]})
         self._end("FAILED")
 
     def where(self, dataset: str) -> str:
-        """The run of a data set in MLflow, in words."""
+        """The run of a data set in MLflow, in words, also once it has ended."""
         tracker = self._opened.get(dataset)
         if tracker is None or tracker.run_id is None:
             return "not tracked"

@@ -135,6 +135,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def _refuse_strangers(source: Source, folder: Path) -> None:
+    """UserError if the folder holds what the source does not list."""
     if not source.files:
         return  # the folder is a person's own
     files = (*source.files, *source.samples)
@@ -154,6 +155,7 @@ def _refuse_strangers(source: Source, folder: Path) -> None:
 
 
 def _origins(source: Source, dataset: str, mirror: str | None) -> list[str]:
+    """Where to ask, in order: the mirror, then the addresses, of which ``mirror:`` are in it."""
     below = f"{mirror.rstrip('/')}/{dataset}" if mirror else None
     origins = [below] if below else []
     for address in source.addresses:

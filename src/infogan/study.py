@@ -56,7 +56,8 @@ def observe(
 ) -> dict[str, Any]:
     """What a categorical code tells of real images now, with labels and without; in eval mode.
 
-    The matching of categories to classes is fitted on ``train`` and judged on ``test``.
+    By split, images are uint8 (N, C, H, W) and labels ints (N,) from 0 to ``classes`` - 1. The
+    matching of categories to classes is fitted on ``train`` and judged on ``test``.
     """
     with evaluating(discriminator):
         read = {
@@ -105,7 +106,7 @@ def information_of_codes(
 def slightly_deformed(
     images: np.ndarray, pixel_range: tuple[float, float], seed: int
 ) -> np.ndarray:
-    """Copies of uint8 images, each turned, sheared, scaled and moved a little."""
+    """Copies of uint8 images (N, C, H, W), each turned, sheared, scaled and moved a little."""
     random = torch.Generator().manual_seed(seed)
     pixels = to_pixels(torch.from_numpy(images.copy()), pixel_range)
     draws = torch.rand(len(pixels), DRAWS, generator=random)
@@ -133,7 +134,9 @@ def shapes_of_codes(
     pixel_range: tuple[float, float],
     images: np.ndarray,
 ) -> dict[str, dict[str, float]]:
-    """Absolute rank correlation of each continuous code's mean with slant and width."""
+    """Absolute rank correlation of each continuous code's mean with slant and width of what uint8
+    images (N, 1, H, W) show.
+    """
     with evaluating(networks):
         means, _ = read_codes(networks.discriminator, space, images, pixel_range, _BATCH)
     shapes = measured_shapes(images)

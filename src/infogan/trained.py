@@ -154,7 +154,7 @@ class Trained:
 
         What a row leaves out is drawn from the prior, as is the noise: from ``seed`` and the
         number of the image within its row. So rows differ in what they say only, and the first
-        images stay the same if more are asked for.
+        images stay the same if more are asked for. UserError if count, seed or a code cannot be.
         """
         if count < 1:
             raise UserError(f"count is {count}, but at least one image must be asked for.")
