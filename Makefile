@@ -45,10 +45,10 @@ bench: setup ## our training loop beside a textbook loop and the arithmetic limi
 bench-ingestion: setup ## images a second and memory of ingestion; wants INFOGAN_MIRROR
 	python benchmarks/ingestion.py
 
-bench-gpu: setup ## the same on a GPU, recorded and not, in each precision, and several seeds at once
+bench-gpu: setup ## our training loop on a GPU, recorded and not, in each precision, and several seeds at once
 	python benchmarks/gpu.py
 
-bench-docs: setup ## write docs/benchmarks.md from what the two found
+bench-docs: setup ## write docs/benchmarks.md from what bench and bench-ingestion found
 	python benchmarks/page.py
 
 docs: setup ## these pages, the README and the API as a site in build/site; a warning is an error
