@@ -608,6 +608,23 @@ def test_the_regular_gan_knows_no_consistency(
     assert run(begin(model, training), game, images, 3) == expected
 
 
+def read_beside_copies(state: State, game: Game, real: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Codes of the images that G makes next, and what Q emits for real and made ones and for
+    deformed copies of both, each batch with batch-norm statistics of its own.
+    """
+    options = game.training.consistency
+    assert options is not None
+    networks, random = copy.deepcopy(state.networks), torch.Generator()
+    random.set_state(state.random.get_state())
+    latent = game.latent(len(real), random)
+    fake = networks.generator(latent)
+    deformed = [
+        deform(each, options, state.clock, torch.rand(len(real), DRAWS, generator=random))
+        for each in (real, fake)
+    ]
+    return latent, [networks.discriminator(each)[1] for each in (real, fake, *deformed)]
+
+
 @pytest.mark.parametrize("generated", [0.0, 0.5])
 def test_consistency_is_that_of_deformed_copies(
     model: Model,
@@ -616,20 +633,10 @@ def test_consistency_is_that_of_deformed_copies(
     float64: None,
     generated: float,
 ) -> None:
-    """Each batch with batch-norm statistics of its own; the first category is columns 0 to 2."""
+    """The first category is columns 0 to 2."""
     training = make_training(consistency={**CONSISTENCY, "weight": 0.7, "generated": generated})
     state, game, real = begin(model, training), infogan(model, training), real.double()
-    options = training.consistency
-    assert options is not None
-    networks, random = copy.deepcopy(state.networks), torch.Generator()
-    random.set_state(state.random.get_state())
-    latent = game.latent(8, random)
-    fake = networks.generator(latent)
-    deformed = [
-        deform(each, options, state.clock, torch.rand(8, DRAWS, generator=random))
-        for each in (real, fake)
-    ]
-    q = [networks.discriminator(each)[1] for each in (real, fake, *deformed)]
+    latent, q = read_beside_copies(state, game, real)
     expected = inconsistency(q[0][:, :3], q[2][:, :3], 2.0)
     told = game.space.lower_bounds(q[3], latent)["c1"]
 
@@ -650,17 +657,7 @@ def test_consistency_of_several_codes_is_their_mean_and_what_is_told_of_copies_t
         consistency={**CONSISTENCY, "codes": ["c1", "c2"], "weight": 0.7, "generated": 0.5}
     )
     state, game, real = begin(model, training), infogan(model, training), real.double()
-    options = training.consistency
-    assert options is not None
-    networks, random = copy.deepcopy(state.networks), torch.Generator()
-    random.set_state(state.random.get_state())
-    latent = game.latent(8, random)
-    fake = networks.generator(latent)
-    deformed = [
-        deform(each, options, state.clock, torch.rand(8, DRAWS, generator=random))
-        for each in (real, fake)
-    ]
-    q = [networks.discriminator(each)[1] for each in (real, fake, *deformed)]
+    latent, q = read_beside_copies(state, game, real)
     disagreements = [
         inconsistency(q[0][:, place], q[2][:, place], 2.0) for place in (slice(0, 3), slice(3, 5))
     ]
