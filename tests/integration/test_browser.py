@@ -34,22 +34,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 MATCHED = {"code": "c1", "class_of_category": [5, -1, 2]}
-GREY: dict[str, Any] = {
-    "noise": "uniform 4",
-    "codes": ["c1 categorical 3", "c2 uniform -1 1", "c3 uniform 0 4 x2"],
-    "spread": "learned",
-    "pixel_range": [0.0, 1.0],
-    "leaky_slope": 0.1,
-    "generator": ["fc 2x2x8 bn relu", "upconv 6 s2 bn relu", "upconv 1 s2 sigmoid"],
-    "trunk": ["conv 6 s2 lrelu", "conv 8 s2 bn lrelu"],
-    "d_head": [],
-    "q_head": ["fc 8 bn lrelu"],
-}
-COLOUR = {
-    **GREY,
-    "codes": ["c1 categorical 20", "c2 uniform -1 1"],
-    "generator": [*GREY["generator"][:2], "upconv 3 s2 sigmoid"],
-}
 
 
 # --- The browser itself --------------------------------------------------------------------------
@@ -85,9 +69,8 @@ def test_a_tab_reports_errors_and_never_leaves_this_machine(tab: Callable[..., T
 # --- A registry, its models, and the explorer ----------------------------------------------------
 
 
-def save(path: Path, block: dict[str, Any], shape: tuple[int, ...]) -> Path:
+def save(path: Path, model: Model, shape: tuple[int, ...]) -> Path:
     """An untrained model, whose images and readings differ visibly from code to code."""
-    model = Model.model_validate(block)
     arrays = to_arrays(build(model, shape, 0))
     arrays |= {name: 20 * array for name, array in arrays.items() if array.ndim > 1}
     card = {"model": model.model_dump(mode="json"), "image_shape": list(shape)}
@@ -96,18 +79,25 @@ def save(path: Path, block: dict[str, Any], shape: tuple[int, ...]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path, make_model: Callable[..., Model]
+) -> Path:
     """A folder with an mlflow.db: infogan-toy, grey, and infogan-colour, without classes."""
+    grey = make_model()
+    colour = make_model(
+        codes=["c1 categorical 20", "c2 uniform -1 1"],
+        generator=[*map(str, grey.generator[:2]), "upconv 3 s2 sigmoid"],
+    )
     folder = tmp_path_factory.mktemp("explorer")
     shutil.copy(empty_mlflow, folder / "mlflow.db")
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.create_experiment("toy", (folder / "artifacts").as_uri())
-    for name, block, shape, matched in (
-        ("colour", COLOUR, (3, 8, 8), {}),
-        ("toy", GREY, (1, 8, 8), MATCHED),
+    for name, model, shape, matched in (
+        ("colour", colour, (3, 8, 8), {}),
+        ("toy", grey, (1, 8, 8), MATCHED),
     ):
         run = client.create_run(experiment, run_name=f"{name} smoke seed 0")
-        weights = save(folder / name / "infogan.safetensors", block, shape)
+        weights = save(folder / name / "infogan.safetensors", model, shape)
         metrics = {"error_one_to_one": 0.2}
         candidate = Candidate(f"infogan-{name}", name, weights, matched, metrics, "abc", True)
         publish(client, run.info.run_id, candidate)
