@@ -12,6 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -91,6 +96,18 @@ class Project:
 
     def data(self, *parts: str) -> Path:
         return self.folder.joinpath("data", "smoke", *parts)
+
+    def store(self) -> "MlflowClient":
+        """What MLflow knows of the project."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def runs(self) -> "list[Run]":
+        """All runs in it, the first to start first."""
+        store = self.store()
+        experiments = [each.experiment_id for each in store.search_experiments()]
+        return list(store.search_runs(experiments, order_by=["attributes.start_time"]))
 
     def wait_for(self, process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
         """Return once the condition holds; the process must live until then."""

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import together
 from kedro_project import Project
-from mlflow import MlflowClient
 from safetensors.numpy import load_file
 
 from infogan.distributed import Peers
@@ -161,10 +160,12 @@ def test_of_two_machines_in_one_folder_the_first_one_writes_and_tracks(trained: 
     assert record["device"] == "2 x cpu"
     assert not trained.project.data("06_checkpoints/digits").exists()
 
-    store = MlflowClient(f"sqlite:///{trained.project.folder / 'mlflow.db'}")
-    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    (run,) = trained.project.runs()
     assert run.info.status == "FINISHED"
-    steps = [p.step for p in store.get_metric_history(run.info.run_id, "curves/loss_d")]
+    steps = [
+        p.step
+        for p in trained.project.store().get_metric_history(run.info.run_id, "curves/loss_d")
+    ]
     assert steps == list(range(5, ITERATIONS_RUN + 1, 5))
 
 

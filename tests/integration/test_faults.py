@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from kedro_project import LONG, Project
-from mlflow import MlflowClient
 
 PROFILE = ["trace.json", "operators.txt"]
 RESULTS = ["06_models/digits/infogan.safetensors", "08_reporting/digits/history.csv"]
@@ -83,8 +82,7 @@ def test_an_alarm_is_told_everywhere_and_a_profile_is_kept(
     assert f"infogan: {words}" in done.stderr
     assert f"  Alarm: {words}" in done.stdout
     assert words in project.data("08_reporting/digits/report.html").read_text()
-    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    (run,) = project.runs()
     assert run.data.tags["alarm.no_information"] == words
 
     folder = project.data("06_checkpoints/digits")
@@ -92,5 +90,5 @@ def test_an_alarm_is_told_everywhere_and_a_profile_is_kept(
     expected = {f"profile/{game}.0/{name}" for game in ("infogan", "baseline") for name in PROFILE}
     assert kept == expected
     for game in ("infogan", "baseline"):
-        found = store.list_artifacts(run.info.run_id, f"profile/{game}.0")
+        found = project.store().list_artifacts(run.info.run_id, f"profile/{game}.0")
         assert {each.path for each in found} == {f"profile/{game}.0/{name}" for name in PROFILE}

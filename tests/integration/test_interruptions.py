@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from kedro_project import LONG, Project
-from mlflow import MlflowClient
 
 RESULTS = [
     "06_models/digits/infogan.safetensors",
@@ -34,14 +33,11 @@ def interrupt(project: Project, number: signal.Signals) -> subprocess.CompletedP
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, "KILLED"), (signal.SIGTERM, "KILLED")]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     make_ingested: Callable[..., Project],
     uninterrupted: Path,
     number: signal.Signals,
-    status: str,
 ) -> None:
     project = make_ingested(tracked=True)
 
@@ -50,19 +46,17 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     assert "Traceback" not in stopped.stderr
     assert re.search(r"infogan stops at iteration \d+, which is saved", stopped.stderr)
     assert not project.data("06_models").exists()
-    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    experiments = [each.experiment_id for each in store.search_experiments()]
-    (run,) = store.search_runs(experiments)
-    assert run.info.status == status
+    (run,) = project.runs()
+    assert run.info.status == "KILLED"
 
     resumed = project.run("--pipelines=digits.training", LONG)
     assert resumed.returncode == 0, resumed.stderr
     assert re.search(r"infogan: from iteration [1-9]\d* to 300", resumed.stderr)
     for name in RESULTS:
         assert project.data(name).read_bytes() == uninterrupted.joinpath(name).read_bytes(), name
-    (run,) = store.search_runs(experiments)
+    (run,) = project.runs()
     assert run.info.status == "FINISHED"
-    steps = [p.step for p in store.get_metric_history(run.info.run_id, "curves/loss_d")]
+    steps = [p.step for p in project.store().get_metric_history(run.info.run_id, "curves/loss_d")]
     assert steps == sorted(set(steps)), "a step was logged twice"
 
 
@@ -108,11 +102,9 @@ def test_a_checkpoint_of_another_training_is_left_alone_and_waits(project: Proje
     assert not project.data("06_checkpoints/digits").exists()
 
     # Each has a run of its own in MLflow, and all of its points are there.
-    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    experiments = [each.experiment_id for each in store.search_experiments()]
     found = {}
-    for run in store.search_runs(experiments):
-        points = store.get_metric_history(run.info.run_id, "curves/loss_d")
+    for run in project.runs():
+        points = project.store().get_metric_history(run.info.run_id, "curves/loss_d")
         params = {name: run.data.params[f"training.{name}"] for name in ("lr_g", "seeds")}
         found[(*params.values(), len(points))] = run.info.status
     runs = [("0.001", "0", 60), ("0.002", "0", 4), ("0.001", "0", 2), ("0.001", "1", 6)]
@@ -154,17 +146,14 @@ def test_an_interruption_while_mlflow_makes_its_tables_spoils_no_later_run(
     # On a fast machine the signal may come after the last table; then that run is on record, too.
     done = project.run("--pipelines=digits.training")
     assert done.returncode == 0, done.stderr
-    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    runs = store.search_runs([each.experiment_id for each in store.search_experiments()])
-    assert [run.info.status for run in runs].count("FINISHED") == 1
+    assert [run.info.status for run in project.runs()].count("FINISHED") == 1
 
 
 def test_a_failing_run_is_on_record_as_failed_with_its_error(trained: Project) -> None:
     trained.variables = {}
     other = "--params=digits.model.leaky_slope=0.2"
     assert trained.run("--pipelines=digits.evaluation", other).returncode == 1
-    store = MlflowClient(f"sqlite:///{trained.folder / 'mlflow.db'}")
-    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    (run,) = trained.runs()
     assert run.info.status == "FAILED"
     assert "was trained with model.leaky_slope = 0.1" in run.data.tags["error"]
 
@@ -178,8 +167,7 @@ EVALUATING = (
 
 def points(project: Project) -> dict[str, list[tuple[int, float]]]:
     """Steps and values of all curves of the only run, as they were sent."""
-    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    store, (run,) = project.store(), project.runs()
     keys = [key for key in run.data.metrics if key.startswith(("codes/", "curves/"))]
     histories = {key: store.get_metric_history(run.info.run_id, key) for key in keys}
     return {key: [(p.step, p.value) for p in found] for key, found in histories.items()}
@@ -203,8 +191,7 @@ def last_point(project: Project) -> int:
 
 
 def status(project: Project) -> str:
-    store = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    (run,) = project.runs()
     return str(run.info.status)
 
 

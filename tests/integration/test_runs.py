@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from kedro_project import BIN, Project
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
@@ -66,13 +65,8 @@ def tracked(make_project: Callable[..., Project]) -> tuple[Project, str]:
     return project, done.stdout
 
 
-def client(project: Project) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-
-
 def the_run(project: Project) -> Run:
-    store = client(project)
-    (run,) = store.search_runs([e.experiment_id for e in store.search_experiments()])
+    (run,) = project.runs()
     return run
 
 
@@ -148,7 +142,7 @@ def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> 
     metrics = json.loads(project.data("08_reporting/digits/metrics.json").read_text())
     for name, value in metrics.items():
         assert run.data.metrics[f"eval/{name}"] == pytest.approx(value)
-    store = client(project)
+    store = project.store()
     curve = store.get_metric_history(run.info.run_id, "codes/c1.L_I.minibatch")
     assert [point.step for point in curve] == [5, 10, 15, 20, 25, 30]
     held_out = store.get_metric_history(run.info.run_id, "codes/c1.L_I")
@@ -160,7 +154,7 @@ def test_the_tracked_run_tells_the_whole_story(tracked: tuple[Project, str]) -> 
 
 
 def versions(project: Project) -> list[ModelVersion]:
-    return list(client(project).search_model_versions("name='infogan-digits'"))
+    return list(project.store().search_model_versions("name='infogan-digits'"))
 
 
 def test_the_run_leaves_one_model_which_is_the_latest_but_too_small_to_be_the_best(
@@ -171,7 +165,7 @@ def test_the_run_leaves_one_model_which_is_the_latest_but_too_small_to_be_the_be
     run = the_run(project)
     assert version.run_id == run.info.run_id
     assert len(run.outputs.model_outputs) == 1
-    model = client(project).get_registered_model("infogan-digits")
+    model = project.store().get_registered_model("infogan-digits")
     assert not model.aliases
     (weights,) = (project.folder / "mlartifacts").rglob("infogan.safetensors")
     saved = project.data("06_models/digits/infogan.safetensors")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from kedro_project import Project
-from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from infogan.datasets import RowsDataset, WeightsDataset
@@ -27,12 +26,6 @@ def seeded(make_ingested: Callable[..., Project]) -> Project:
 
 def note(run: Run) -> str:
     return str(run.data.tags["mlflow.note.content"])
-
-
-def runs(project: Project) -> tuple[MlflowClient, list[Run]]:
-    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    return client, list(client.search_runs(experiments, order_by=["attributes.start_time"]))
 
 
 def test_each_seed_gives_what_it_gives_alone(seeded: Project, ingested: Project) -> None:
@@ -63,7 +56,7 @@ def test_each_seed_gives_what_it_gives_alone(seeded: Project, ingested: Project)
 
 
 def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
-    client, (parent, *children) = runs(seeded)
+    client, (parent, *children) = seeded.store(), seeded.runs()
     assert parent.info.run_name == "digits smoke 2 seeds, 30 it, generated_images=40"
     assert [child.info.run_name for child in children] == [
         f"seed {seed} of digits smoke 2 seeds, 30 it, generated_images=40" for seed in (4, 1)
@@ -99,12 +92,12 @@ def test_mlflow_has_a_parent_and_a_child_for_each_seed(seeded: Project) -> None:
 def test_the_first_seeds_model_and_later_evaluations_belong_to_the_run_of_all_seeds(
     seeded: Project,
 ) -> None:
-    client, (parent, *_) = runs(seeded)
-    (version,) = client.search_model_versions("name='infogan-digits'")
+    parent = seeded.runs()[0]
+    (version,) = seeded.store().search_model_versions("name='infogan-digits'")
     assert version.run_id == parent.info.run_id
     done = seeded.run("--pipelines=digits.evaluation", SEEDS)
     assert done.returncode == 0, done.stderr
-    _, found = runs(seeded)
+    found = seeded.runs()
     assert len(found) == 3
     assert "git_commit_evaluation" in found[0].data.tags
 
@@ -122,7 +115,7 @@ def test_an_interruption_between_seeds_goes_on_in_the_same_runs(
     done = project.run("--pipelines=digits.training", SEEDS)
     assert done.returncode == 0, done.stderr
     assert "infogan: from iteration 30 to 30" in done.stderr  # seed 4 was ready
-    client, (_, *children) = runs(project)
+    client, (_, *children) = project.store(), project.runs()
     assert [child.data.tags["part"] for child in children] == ["seed 4", "seed 1"]
     for child in children:
         points = client.get_metric_history(child.info.run_id, "curves/loss_d")

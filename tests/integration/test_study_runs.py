@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from kedro_project import Project
-from mlflow import MlflowClient
 
 from infogan.tracking import NOTE
 
@@ -18,9 +17,7 @@ def study(project: Project, seeds: str) -> list[tuple[str, str]]:
     assert done.returncode == 0, done.stderr
     assert "digits: what the study found\n  paper, " in done.stdout
     assert f"Page:    {project.data('08_reporting', 'digits', 'study', 'study.md')}" in done.stdout
-    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    found = client.search_runs(experiments, order_by=["attributes.start_time"])
+    found = project.runs()
     assert all(run.info.status == "FINISHED" for run in found)
     (whole,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     parts = [run for run in found if run is not whole]
