@@ -57,7 +57,7 @@ docs: setup ## these pages, the README and the API as a site in build/site; a wa
 ui: setup ## MLflow's pages on 127.0.0.1:5000
 	@echo 'http://127.0.0.1:5000/#/experiments: click "Model training" at the top left once, the browser remembers it'
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000 \
-		--backend-store-uri 'sqlite:///$(CURDIR)/mlflow.db' --workers 1
+		--backend-store-uri sqlite:///mlflow.db --workers 1
 
 explore: setup ## what each code of a trained model does, on 127.0.0.1:5002
 	infogan explore
