@@ -1,5 +1,6 @@
 """What is refused before anything is computed."""
 
+import copy
 import re
 import signal
 import threading
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.framework.startup import bootstrap_project
@@ -17,7 +19,7 @@ from kedro.pipeline import Pipeline, node
 from kedro.runner import ThreadRunner
 
 from infogan.errors import UserError
-from infogan.guards import Guards, _refuse_unknown_names
+from infogan.guards import Guards, _refuse_unknown_names, _warn_of_slow_arithmetic
 from infogan.options import BLOCKS, Recipe
 from infogan.settings import CONFIG_LOADER_ARGS
 
@@ -154,6 +156,45 @@ def test_names_that_are_read_are_not_refused() -> None:
     blocks: dict[str, Any] = {name: {} for name in (*BLOCKS, "study")}
     read = {**blocks, "study": Recipe()}
     _refuse_unknown_names({"digits": read, "mnist": blocks}, {"digits": {}}, ["digits"])
+
+
+@pytest.mark.parametrize(
+    ("able", "gpu", "precision", "common", "output", "warns"),
+    [
+        ("avx2", False, "bfloat16", {}, "record", True),
+        ("avx2", False, "bfloat16", {}, "baseline_record", True),
+        ("avx2", False, "float32", {"precision": "bfloat16"}, "study_runs", True),
+        ("avx2", False, "float32", {"precision": "bfloat16"}, "record", False),
+        ("avx2", False, "bfloat16", {}, "metrics", False),
+        ("avx2", True, "bfloat16", {}, "record", False),
+        ("amx_bf16", False, "bfloat16", {}, "record", False),
+        (None, False, "bfloat16", {}, "record", False),
+    ],
+)
+def test_arithmetic_that_a_processor_can_only_imitate_is_warned_of(
+    able: str | None,
+    gpu: bool,
+    precision: str,
+    common: dict[str, str],
+    output: str,
+    warns: bool,
+    mnist: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    known = {"avx2": True, "avx512_bf16": False, **({able: True} if able else {})}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known if able else {})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    blocks = copy.deepcopy(mnist)
+    blocks["training"]["precision"] = precision
+    blocks["study"]["common"]["training"] |= common
+    catalog = DataCatalog(
+        {f"params:mnist.{name}": MemoryDataset(block) for name, block in blocks.items()}
+    )
+    _warn_of_slow_arithmetic("mnist", catalog, {f"mnist.{output}"})
+    assert bool(caplog.messages) == warns
+    if warns:
+        assert re.match("mnist: training.precision is bfloat16, which this", *caplog.messages)
 
 
 def test_every_place_of_the_catalog_is_that_of_the_project_wherever_one_is_in_it() -> None:

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import hashlib
+import logging
 import re
 import signal
 import threading
@@ -33,11 +34,14 @@ from infogan.options import (
     Model,
     Options,
     Reporting,
+    Study,
     Training,
     check_blocks,
 )
 from infogan.provenance import conf_base, written_in_base
 from infogan.summary import tell, tell_study, write_index
+
+_logger = logging.getLogger(__name__)
 
 _HASHED = 1 << 30  # bytes of images; of more, which take seconds, the number is compared
 
@@ -79,6 +83,7 @@ class Guards:
             _refuse_an_environment_of_others(self._environment, self._config, datasets)
         for dataset in datasets:
             _refuse_blocks_that_do_not_fit(dataset, catalog)
+            _warn_of_slow_arithmetic(dataset, catalog, pipeline.all_outputs())
         if threading.current_thread() is threading.main_thread():  # else Python forbids it
             # A polite kill ends like Ctrl-C: saved, and on record as killed.
             signal.signal(signal.SIGTERM, _interrupt)
@@ -227,6 +232,34 @@ def _refuse_blocks_that_do_not_fit(dataset: str, catalog: CatalogProtocol) -> No
         reporting.check_column_order(model)
     except UserError as error:
         raise UserError(f"Parameters of {dataset}: {error}") from None
+
+
+def _warn_of_slow_arithmetic(
+    dataset: str, catalog: CatalogProtocol, outputs: Collection[str]
+) -> None:
+    """Say that a training will take bfloat16 of a CPU that can only imitate it."""
+    training = Training.model_validate(catalog.load(f"params:{dataset}.training"))
+    precisions: list[Any] = []
+    if {f"{dataset}.record", f"{dataset}.baseline_record"} & set(outputs):
+        precisions.append(training.precision)
+    if f"{dataset}.study_runs" in outputs:
+        study = Study.model_validate(catalog.load(f"params:{dataset}.study"))
+        recipes = (study.common, *study.recipes.values())
+        precisions += [recipe.training.get("precision") for recipe in recipes]
+    if "bfloat16" not in precisions:
+        return
+    import torch
+
+    if torch.cuda.is_available() and training.device != "cpu":
+        return
+    # Older versions of torch do not tell.
+    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if able and not any(has for name, has in able.items() if "bf16" in name):
+        _logger.warning(
+            "%s: training.precision is bfloat16, which this processor has no instructions for: "
+            "it takes many times as long as float32 (docs/benchmarks.md).",
+            dataset,
+        )
 
 
 def _refuse_few_images(images: int, model: Model, training: Training) -> None:
