@@ -367,6 +367,7 @@ def test_recipes_of_other_lengths_and_codes_have_their_own_cells(study_of: RunSt
     runs = study_of(seeds=[0], recipes=recipes)
     page = write_study(runs, CARD, study, REPORTING)
     assert "| recipe | 5 | 10 | 15 |" in page
+    assert "Choosing a run" not in page  # there is one of each
     errors = [
         [f"{100 * each['error_one_to_one']:.1f}" for each in run["observations"]]
         for run in runs["runs"]

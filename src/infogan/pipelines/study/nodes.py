@@ -367,7 +367,7 @@ def write_study(
         number=_number,
         recalibrated=_recalibrated,
         differ=_differ(runs["runs"]),
-        choices={name: choices(each) for name, each in by_recipe.items()},
+        choices={name: choices(each) for name, each in by_recipe.items() if len(each) > 1},
         tallied=tallies(several) if len(several) >= _MANY_RECIPES else [],
         recipes_of_several=len(several),
         faults=_faults,
