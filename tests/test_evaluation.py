@@ -154,7 +154,9 @@ def test_probabilities_do_not_depend_on_the_batch(
     images: np.ndarray,
     batch_size: int,
 ) -> None:
+    networks.discriminator.train()
     found = category_probabilities(networks.discriminator, space, images, PIXELS, batch_size)
+    assert networks.discriminator.training, "it is left as it was"
     _, outputs = networks.discriminator.eval()(to_pixels(torch.from_numpy(images), PIXELS))
     assert list(found) == ["c1"]
     torch.testing.assert_close(found["c1"], outputs[:, :3].softmax(dim=1))

@@ -218,7 +218,11 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     Theory", section 2.3); of a with itself, its entropy. It is biased upwards, under independence
     by about (K_a - 1)(K_b - 1) / 2N (Miller 1955): see `permutation_information`.
     """
-    rows, columns = _labels(a), _labels(b)
+    return _information(_labels(a), _labels(b))
+
+
+def _information(rows: np.ndarray, columns: np.ndarray) -> float:
+    """That of labels."""
     shape = (int(rows.max()) + 1, int(columns.max()) + 1)
     counts = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1])
     joint = counts.reshape(shape) / len(rows)
@@ -244,8 +248,9 @@ def permutation_information(
     the factor; the best of several codes must pass that of the rows' maxima.
     """
     random = np.random.default_rng(rng)
-    shuffled = (_shuffled(factor, units, random) for _ in range(permutations))
-    return np.array([[mutual_information(code, each) for code in codes] for each in shuffled])
+    labels = [_labels(code) for code in codes]  # once, since to sort is what takes long
+    shuffled = (_shuffled(_labels(factor), units, random) for _ in range(permutations))
+    return np.array([[_information(code, each) for code in labels] for each in shuffled])
 
 
 def _mean_gap(table: np.ndarray) -> float:

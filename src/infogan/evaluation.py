@@ -23,7 +23,7 @@ from infogan.disentanglement import (
     permutation_information,
     rank_correlation,
 )
-from infogan.networks import Discriminator, to_pixels
+from infogan.networks import Discriminator, evaluating, to_pixels
 
 _FACTOR_BINS, _PERMUTATIONS = 10, 100
 
@@ -53,10 +53,10 @@ def _q_outputs(
     batch_size: int,
 ) -> Tensor:
     """What Q emits for each image in eval mode, (N, q)."""
-    discriminator.eval()
     device = next(discriminator.parameters()).device
     chunks = _chunks(images, batch_size, pixel_range, device)
-    return torch.cat([discriminator(chunk)[1] for chunk in chunks])
+    with evaluating(discriminator):
+        return torch.cat([discriminator(chunk)[1] for chunk in chunks])
 
 
 def category_probabilities(
