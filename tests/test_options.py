@@ -321,6 +321,12 @@ def test_a_bad_clustering_is_named_with_what_would_be_right(
     refuses(Training, {**training_block, "clustering": {**CLUSTERING, **changes}}, *words)
 
 
+def test_a_number_in_place_of_a_block_is_refused(training_block: dict[str, Any]) -> None:
+    refuses(Training, 5, "training is 5: write its keys, each with a value.")  # type: ignore[arg-type]
+    content = {**training_block, "clustering": 5}
+    refuses(Training, content, "training.clustering is 5: write its keys, each with a value.")
+
+
 def test_clustering_is_of_a_code_with_categories_and_in_one_process(
     model: Model, make_training: Callable[..., Training]
 ) -> None:

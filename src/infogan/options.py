@@ -406,6 +406,7 @@ class Block(Options):
 
 
 _WHAT_TO_WRITE = {  # by pydantic's name of the error
+    "model_type": "its keys, each with a value",
     "tuple_type": "a list, in square brackets",
     "float_type": "a number, without quotes",
     "bool_type": "true or false, without quotes",
@@ -418,7 +419,7 @@ def _sentences(block: type[Block], error: ValidationError) -> Iterable[str]:
     places = [found["loc"] for found in error.errors()]
     for found in error.errors():
         place = found["loc"]
-        if place[0] == "scene":  # then comes its kind, which is no key
+        if place[:1] == ("scene",):  # then comes its kind, which is no key
             place = (place[0], *place[2:])
         key = ".".join([name, *(str(part) for part in place)])
         if found["type"] == "too_short" and any(
