@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan.consistency import DRAWS, deform, inconsistency
+from infogan.batches import Share
+from infogan.consistency import DRAWS, copied, deform, inconsistency
 from infogan.options import Consistency
 
 NONE = {"rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0}
@@ -229,6 +230,38 @@ def test_pixels_stay_in_their_range(clock: Tensor) -> None:
     assert found.shape == images.shape
     assert found.min() >= images.min() - 1e-12
     assert found.max() <= images.max() + 1e-12
+
+
+RANGE = (-1.0, 1.0)
+
+
+def test_a_copy_has_noise_of_its_own_beside_its_deformation() -> None:
+    images, clock = torch.rand(64, 1, 8, 8), torch.zeros(())
+    moved, noisy = options(shift=0.2), options(shift=0.2, noise="0.3 to 0 until 4")
+    generators = [torch.Generator().manual_seed(1) for _ in range(3)]
+    plain = copied(images, moved, clock, RANGE, generators[0])
+    some = torch.rand(64, DRAWS, generator=generators[1])
+    torch.testing.assert_close(plain, deform(images, moved, clock, some))
+    assert torch.equal(*(each.get_state() for each in generators[:2])), "it drew what it needs not"
+    noise = copied(images, noisy, clock, RANGE, generators[2]) - plain
+    assert noise.std().item() == pytest.approx(0.3 * 2, rel=0.05)  # in units of the range
+    assert noise.mean().item() == pytest.approx(0, abs=0.03)
+    assert not torch.allclose(noise[0], noise[1])
+    clock += 2  # half of it is left
+    later = copied(images, noisy, clock, RANGE, torch.Generator().manual_seed(1)) - plain
+    torch.testing.assert_close(later, noise / 2)
+
+
+def test_copies_of_shares_are_those_of_the_whole_batch() -> None:
+    images, clock = torch.rand(8, 1, 8, 8), torch.zeros(())
+    content = options(rotation=0.5, noise=0.3)
+    whole = copied(images, content, clock, RANGE, torch.Generator().manual_seed(1))
+    shares = [Share(rank, 4) for rank in range(4)]
+    parts = [
+        copied(each.of(images), content, clock, RANGE, torch.Generator().manual_seed(1), each)
+        for each in shares
+    ]
+    torch.testing.assert_close(torch.cat(parts), whole)
 
 
 # --- The term ------------------------------------------------------------------------------------

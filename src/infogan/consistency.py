@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate, max_pool2d
 
+from infogan.batches import ALONE, Share
 from infogan.options import Deformation
 from infogan.schedules import Amount, at
 
@@ -53,6 +54,41 @@ def deform(images: Tensor, options: Deformation, clock: Tensor, draws: Tensor) -
     if _happens(options.thickness):
         images = _thickened(images, (thick * at(options.thickness, clock))[:, None, None, None])
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def copied(
+    images: Tensor,
+    options: Deformation,
+    clock: Tensor,
+    pixel_range: tuple[float, float],
+    random: torch.Generator,
+    share: Share = ALONE,
+) -> Tensor:
+    """Copies of images, each deformed in its own way, and with its own noise, as ``random`` says.
+
+    Of several processes, each draws for all images of the batch, and takes what its own get.
+    """
+    count = len(images) * share.processes
+    draws = torch.rand(count, DRAWS, generator=random, device=images.device)
+    copies = deform(images, options, clock, share.of(draws))
+    return noisy(copies, options.noise, clock, pixel_range, random, share)
+
+
+def noisy(
+    images: Tensor,
+    deviation: Amount,
+    clock: Tensor,
+    pixel_range: tuple[float, float],
+    random: torch.Generator,
+    share: Share = ALONE,
+) -> Tensor:
+    """Images with normal noise, of a deviation in units of ``pixel_range``; at 0 none is drawn."""
+    if not _happens(deviation):
+        return images
+    low, high = pixel_range
+    shape = (len(images) * share.processes, *images.shape[1:])
+    noise = torch.randn(shape, generator=random, device=images.device)
+    return images + share.of(noise) * (at(deviation, clock) * (high - low))
 
 
 def _happens(amount: Amount) -> bool:

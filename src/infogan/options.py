@@ -631,6 +631,7 @@ class Deformation(Options):
     shift: Changing  # share of the width and of the height
     elastic: Changing = 0.0  # share of the size that each of 5 x 5 points moves, the rest smoothly
     thickness: Changing = 0.0  # bright strokes grow or thin: 1 by a pixel on each side
+    noise: Changing = 0.0  # deviation of normal noise, in units of pixel_range
 
     @field_validator("scale")
     @classmethod
@@ -667,7 +668,7 @@ class Clustering(Deformation):
     temperature: Rate  # of the similarity of images
     certainty: Weight  # of the mean entropy of the categories, while they are refined
 
-    @field_validator("rotation", "scale", "shear", "shift", "elastic", "thickness")
+    @field_validator("rotation", "scale", "shear", "shift", "elastic", "thickness", "noise")
     @classmethod
     def _stays(cls, amount: Amount) -> Amount:
         if isinstance(amount, Schedule):
@@ -918,13 +919,14 @@ _RESUMABLE = {
     "devices",  # they change the rounding alone, unless each has batch norm of its own: see below
     "nodes",
 }
-# Code that decides what the next iteration gives.
+# Code that decides what the next iteration gives, and what is measured on the way.
 _TRAINS = (
     "batches",
     "clustering",
     "codes",
     "consistency",
     "distributed",
+    "information",
     "networks",
     "schedules",
     "seeds",

@@ -30,7 +30,7 @@ from torch.nn.functional import softplus
 from infogan.batches import ALONE, Share, batches
 from infogan.clustering import frozen, untaught
 from infogan.codes import LatentSpace
-from infogan.consistency import DRAWS, deform, inconsistency
+from infogan.consistency import copied, inconsistency, noisy
 from infogan.networks import Discriminator, Judgement, Networks, build, settle, to_pixels
 from infogan.options import (
     CategoricalPrior,
@@ -79,15 +79,6 @@ class Game:
     def clustering(self) -> Clustering | None:
         """How the teacher of Q was trained; the regular GAN has none."""
         return self.training.clustering if self.informs_generator else None
-
-    @property
-    def told_entropies(self) -> dict[str, float]:
-        """H(c) of the categorical codes that G is told about."""
-        return {
-            name: code.prior.entropy
-            for name, code in self.space.codes.items()
-            if self.informs_generator and isinstance(code.prior, CategoricalPrior)
-        }
 
     @property
     def columns(self) -> list[str]:
@@ -217,26 +208,12 @@ def information(game: Game, bounds: dict[str, Tensor], clock: Tensor) -> Tensor:
 
 def seen(state: State, game: Game, images: Tensor) -> Tensor:
     """What D and Q see of images: with instance noise (Sonderby et al. 2017), if there is any."""
-    deviation = game.training.instance_noise
-    if deviation == 0:
-        return images
-    low, high = game.pixel_range
-    noise = torch.randn(
-        (len(images) * game.share.processes, *images.shape[1:]),
-        generator=state.random,
-        device=images.device,
-    )
-    return images + game.share.of(noise) * (at(deviation, state.clock) * (high - low))
+    deviation, pixel_range = game.training.instance_noise, game.pixel_range
+    return noisy(images, deviation, state.clock, pixel_range, state.random, game.share)
 
 
 def _deformed(state: State, game: Game, options: Consistency, images: Tensor) -> Tensor:
-    draws = torch.rand(
-        len(images) * game.share.processes,
-        DRAWS,
-        generator=state.random,
-        device=images.device,
-    )
-    return deform(images, options, state.clock, game.share.of(draws))
+    return copied(images, options, state.clock, game.pixel_range, state.random, game.share)
 
 
 def d_q_step(state: State, game: Game, real: Tensor) -> list[Tensor]:
