@@ -48,6 +48,7 @@ LIBRARY = {
         "batches",
         "codes",
         "consistency",
+        "errors",
         "networks",
         "options",
         "seeds",

@@ -1,5 +1,6 @@
 """Kinds of images that exist are found without labels, and Q is told of them in the game."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan.clustering import _some, cluster, frozen, likeness, untaught
+from infogan.clustering import Apprentice, _some, frozen, likeness, untaught
+from infogan.errors import UserError
 from infogan.evaluation import contingency, error_rate, match_one_to_one
 from infogan.networks import Discriminator, build, to_pixels
 from infogan.options import Clustering, Model, Training
@@ -49,9 +51,12 @@ def kinds(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def taught(model: Model, training: Training, images: np.ndarray) -> Discriminator:
-    steps = cluster(
-        model, clustering(training), training, torch.from_numpy(images), (1, 8, 8), CPU
-    )
+    apprentice = Apprentice(model, clustering(training), training, (1, 8, 8), CPU)
+    return learned(apprentice, images)
+
+
+def learned(apprentice: Apprentice, images: np.ndarray) -> Discriminator:
+    steps = apprentice.learn(torch.from_numpy(images))
     while True:
         try:
             next(steps)
@@ -138,6 +143,35 @@ def test_a_teacher_follows_from_the_seed_and_learns_nothing_more(
     )
     assert not first.training
     assert not any(each.requires_grad for each in first.parameters())
+
+
+@pytest.mark.parametrize("done", [2, 3, 4])
+def test_an_apprentice_goes_on_from_its_state_as_if_nothing_had_been(
+    model: Model, make_clustering: Callable[..., Training], done: int
+) -> None:
+    """While it tells images apart, when it has just done so, and while it refines."""
+    images, _ = kinds(60)
+    training = make_clustering(iterations=3, refinements=2)
+    given = model, clustering(training), training, (1, 8, 8), CPU
+    first = Apprentice(*given)
+    steps = first.learn(torch.from_numpy(images))
+    for _ in range(done):
+        next(steps)
+    state = copy.deepcopy(first.state_dict())
+    expected = learned(Apprentice(*given), images)
+    again = Apprentice(*given)
+    again.load_state_dict(state)
+    assert again.done == done
+    for name, value in learned(again, images).state_dict().items():
+        assert torch.equal(value, expected.state_dict()[name]), name
+
+
+def test_an_apprentice_that_diverges_is_named_with_what_may_help(
+    model: Model, make_clustering: Callable[..., Training]
+) -> None:
+    training = make_clustering(iterations=3, refinements=2, lr=1e30)
+    with pytest.raises(UserError, match=r"after 3 iterations .* finite; a smaller lr than 1e\+30"):
+        taught(model, training, kinds(60)[0])
 
 
 def clustered(

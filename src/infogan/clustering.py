@@ -15,6 +15,7 @@ told as ever, by L_I alone. A relative: SIMI-ClusterGAN (arXiv 2107.12706).
 """
 
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from infogan.batches import batches
 from infogan.codes import LatentSpace
-from infogan.consistency import DRAWS, deform, inconsistency
+from infogan.consistency import copied, inconsistency
+from infogan.errors import UserError
 from infogan.networks import Discriminator, build, evaluating, to_pixels
 from infogan.options import Clustering, Model, Shape, Training
 from infogan.seeds import CLUSTERING, derive_seed
@@ -52,108 +54,153 @@ def frozen(discriminator: Discriminator) -> Discriminator:
     return discriminator.eval().requires_grad_(False)
 
 
-def cluster(
-    model: Model,
-    options: Clustering,
-    training: Training,
-    images: Tensor | np.ndarray,
-    image_shape: Shape,
-    device: torch.device,
-) -> Generator[None, None, Discriminator]:
-    """Train a teacher, an iteration at a time; it is what this gives back.
+class Apprentice:
+    """A teacher while it learns; with options and images, ``state_dict`` is all it needs to go on.
 
-    ``images`` are uint8 (N, C, H, W), resident or mapped from a file.
+    ``done`` counts iterations, those that tell images apart and then those that refine.
     """
-    seed, pixel_range = derive_seed(training.seed, CLUSTERING), model.pixel_range
-    discriminator = build(model, image_shape, seed).discriminator
-    discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    discriminator.train()
-    place = dict(LatentSpace(model).q_columns())[options.code]
-    *layers, last = discriminator.q_head.children()
-    assert isinstance(last, nn.Linear)
-    hidden = nn.Sequential(*layers)
-    width = last.in_features
-    random = torch.Generator(device).manual_seed(seed)
-    projection = nn.Linear(width, _PROJECTION, bias=False, device=device)
-    nn.init.normal_(projection.weight, 0.0, width**-0.5, generator=random)
-    supply = batches(images, training.batch_size, seed, 0, device)
-    clock = torch.zeros((), device=device)
-    half = torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
 
-    def pair(head: nn.Module) -> tuple[Tensor, Tensor]:
-        pixels = to_pixels(next(supply), pixel_range)
-        draws = torch.rand(len(pixels), DRAWS, generator=random, device=device)
-        copies = deform(pixels, options, clock, draws)
-        with half:
-            found = [head(each) for each in discriminator.features(pixels, copies)]
+    def __init__(
+        self,
+        model: Model,
+        options: Clustering,
+        training: Training,
+        image_shape: Shape,
+        device: torch.device,
+    ) -> None:
+        self.done, self.iterations = 0, options.iterations + options.refinements
+        self._options, self._training, self._pixel_range = options, training, model.pixel_range
+        self._device = device
+        self._seed = derive_seed(training.seed, CLUSTERING)
+        self._discriminator = build(model, image_shape, self._seed).discriminator
+        self._discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._discriminator.train()
+        self._place = dict(LatentSpace(model).q_columns())[options.code]
+        *layers, last = self._discriminator.q_head.children()
+        assert isinstance(last, nn.Linear)
+        self._hidden, self._last = nn.Sequential(*layers), last
+        width = last.in_features
+        self._random = torch.Generator(device).manual_seed(self._seed)
+        self._projection = nn.Linear(width, _PROJECTION, bias=False, device=device)
+        nn.init.normal_(self._projection.weight, 0.0, width**-0.5, generator=self._random)
+        self._clock = torch.zeros((), device=device)
+        bfloat16 = training.precision == "bfloat16"
+        self._half = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+        self._optimizer = self._adam(self._discriminator.trunk, self._hidden, self._projection)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as plain values and tensors."""
+        return {
+            "done": self.done,
+            "discriminator": self._discriminator.state_dict(),
+            "projection": self._projection.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": self._random.get_state(),
+            "device": self._device.type,  # whose generator that is
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what ``state_dict`` gave, on this one's device."""
+        self.done = state["done"]
+        self._discriminator.load_state_dict(state["discriminator"])
+        self._projection.load_state_dict(state["projection"])
+        if self.done > self._options.iterations:
+            self._optimizer = self._refiner()
+        self._optimizer.load_state_dict(state["optimizer"])
+        if state["device"] == self._device.type:
+            self._random.set_state(state["random"].cpu())
+        else:  # which cannot be gone on with; so what is drawn is new
+            self._random.manual_seed(derive_seed(self._seed, self.done))
+
+    def learn(self, images: Tensor | np.ndarray) -> Generator[None, None, Discriminator]:
+        """Learn, an iteration at a time, and become the teacher, which is what this gives back.
+
+        ``images`` are uint8 (N, C, H, W), resident or mapped from a file. It may be saved whenever
+        the generator waits.
+        """
+        options, place = self._options, self._place
+        size = self._training.batch_size
+        supply = batches(images, size, self._seed, self.done, self._device)
+
+        while self.done < options.iterations:
+            ours, theirs = self._pair(next(supply), self._hidden)
+            to_compare = self._projection(ours), self._projection(theirs)
+            self._step(likeness(*to_compare, options.temperature))
+            yield
+
+        if self.done == options.iterations:
+            self._set_categories(_some(images))
+            self._optimizer = self._refiner()
+
+        while self.done < self.iterations:
+            refined = self.done - options.iterations
+            for group in self._optimizer.param_groups:
+                group["lr"] = options.lr * (1 - refined / options.refinements)  # to come to rest
+            outputs = self._pair(next(supply), self._discriminator.q_head)
+            ours, theirs = (each[:, place] for each in outputs)
+            uncertainty = -(ours.softmax(dim=1) * ours.log_softmax(dim=1)).sum(dim=1).mean()
+            self._step(inconsistency(ours, theirs, balance=1.0) + options.certainty * uncertainty)
+            yield
+        return frozen(self._discriminator)
+
+    def _pair(self, batch: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
+        """What the head makes of images and of deformed copies of them."""
+        pixels = to_pixels(batch, self._pixel_range)
+        copies = copied(pixels, self._options, self._clock, self._pixel_range, self._random)
+        with self._half:
+            found = [head(each) for each in self._discriminator.features(pixels, copies)]
         return found[0].float(), found[1].float()
 
-    def adam(*modules: nn.Module) -> torch.optim.Adam:
-        weights = [weight for module in modules for weight in module.parameters()]
-        return torch.optim.Adam(weights, lr=options.lr, betas=training.betas, fused=True)
-
-    def learn(optimizer: torch.optim.Adam, loss: Tensor) -> None:
-        optimizer.zero_grad()
+    def _step(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        self._optimizer.step()
+        self.done += 1
 
-    optimizer = adam(discriminator.trunk, hidden, projection)
-    for _ in range(options.iterations):
-        ours, theirs = pair(hidden)
-        learn(optimizer, likeness(projection(ours), projection(theirs), options.temperature))
-        yield
+    def _refiner(self) -> torch.optim.Adam:
+        return self._adam(self._discriminator.trunk, self._discriminator.q_head)
 
-    _set_categories(discriminator, hidden, last, place, pixel_range, _some(images), seed)
+    def _adam(self, *modules: nn.Module) -> torch.optim.Adam:
+        weights = [weight for module in modules for weight in module.parameters()]
+        betas = self._training.betas
+        return torch.optim.Adam(weights, lr=self._options.lr, betas=betas, fused=True)
 
-    optimizer = adam(discriminator.trunk, discriminator.q_head)
-    for done in range(options.refinements):
-        for group in optimizer.param_groups:
-            group["lr"] = options.lr * (1 - done / options.refinements)  # to come to rest
-        ours, theirs = (each[:, place] for each in pair(discriminator.q_head))
-        uncertainty = -(ours.softmax(dim=1) * ours.log_softmax(dim=1)).sum(dim=1).mean()
-        loss = inconsistency(ours, theirs, balance=1.0) + options.certainty * uncertainty
-        learn(optimizer, loss)
-        yield
-    return frozen(discriminator)
+    @torch.no_grad()
+    def _set_categories(self, images: Tensor) -> None:
+        """Make the code's logits those of k-means: -|x - centre|^2 / 2, scaled, but for |x|^2."""
+        from sklearn.cluster import KMeans  # only who clusters waits for it
+        from threadpoolctl import threadpool_limits
+
+        discriminator, last, place = self._discriminator, self._last, self._place
+        with evaluating(discriminator):
+            found = [
+                self._hidden(
+                    discriminator.trunk(to_pixels(part.to(self._device), self._pixel_range))
+                )
+                for part in torch.split(images, 500)
+            ]
+        features = torch.cat(found).double().cpu().numpy()
+        if not np.isfinite(features).all():
+            raise UserError(
+                f"training.clustering: after {self.done} iterations not everything that tells "
+                f"images apart is finite; a smaller lr than {self._options.lr} may help."
+            )
+        count = place.stop - place.start
+        with threadpool_limits(1):  # sums of several threads are of any order
+            means = KMeans(count, n_init=_RESTARTS, random_state=self._seed % 2**32).fit(features)
+        centres = torch.from_numpy(means.cluster_centers_)
+        apart = torch.cdist(centres, centres).square().sum() / (count * (count - 1))
+        scale = 2 * _GAP / apart
+        weight, bias = scale * centres, -scale * centres.square().sum(dim=1) / 2
+        # What all categories have in common decides nothing.
+        last.weight[place] = (weight - weight.mean(dim=0)).to(last.weight)
+        last.bias[place] = (bias - bias.mean()).to(last.bias)
 
 
 def _some(images: Tensor | np.ndarray) -> Tensor:
     """Images from all over the data set."""
     some = images[:: -(-len(images) // _CLUSTERED)]
     return some if isinstance(some, Tensor) else torch.from_numpy(some.copy())
-
-
-@torch.no_grad()
-def _set_categories(
-    discriminator: Discriminator,
-    hidden: nn.Module,
-    last: nn.Linear,
-    place: slice,
-    pixel_range: tuple[float, float],
-    images: Tensor,
-    seed: int,
-) -> None:
-    """Make the code's logits those of k-means: -|x - centre|^2 / 2, scaled, but for |x|^2."""
-    from sklearn.cluster import KMeans  # only who clusters waits for it
-    from threadpoolctl import threadpool_limits
-
-    device = last.weight.device
-    with evaluating(discriminator):
-        found = [
-            hidden(discriminator.trunk(to_pixels(part.to(device), pixel_range)))
-            for part in torch.split(images, 500)
-        ]
-    features = torch.cat(found).double().cpu().numpy()
-    count = place.stop - place.start
-    with threadpool_limits(1):  # sums of several threads are of any order
-        means = KMeans(count, n_init=_RESTARTS, random_state=seed % 2**32).fit(features)
-    centres = torch.from_numpy(means.cluster_centers_)
-    apart = torch.cdist(centres, centres).square().sum() / (count * (count - 1))
-    scale = 2 * _GAP / apart
-    weight, bias = scale * centres, -scale * centres.square().sum(dim=1) / 2
-    # What all categories have in common decides nothing.
-    last.weight[place] = (weight - weight.mean(dim=0)).to(last.weight)
-    last.bias[place] = (bias - bias.mean()).to(last.bias)
 
 
 def untaught(target: Tensor, logits: Tensor) -> Tensor:

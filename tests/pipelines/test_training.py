@@ -714,7 +714,7 @@ def test_a_clustered_training_goes_on_as_if_nothing_had_been(
     _, regular, _ = fit_baseline(*data, tmp_path / "whole", model, training)
     assert "untaught" not in regular.columns
 
-    real, clustered = game.one_iteration, []
+    real = game.one_iteration
 
     def iterate(state: game.State, *rest: Any) -> Any:
         if state.iteration == 7:
@@ -726,38 +726,66 @@ def test_a_clustered_training_goes_on_as_if_nothing_had_been(
         with pytest.raises(RuntimeError, match="the power is gone"):
             fit(*data, tmp_path / "broken", model, training)
     assert iterations(tmp_path / "broken") == [0, 5]
-    monkeypatch.setattr(clustering, "cluster", lambda *_: clustered.append(1))
+    monkeypatch.setattr(clustering, "Apprentice", lambda *_: pytest.fail("it clusters again"))
     found, again, *_ = fit(*data, tmp_path / "broken", model, training)
     assert same(found, expected)
     assert again == rows
-    assert not clustered
 
 
-def test_a_signal_while_it_clusters_ends_it_with_nothing_half_done(
+@pytest.mark.parametrize("done", [2, 4, 6, 7])
+def test_a_signal_while_it_clusters_saves_that_too(
     data: Data,
     tmp_path: Path,
     model: Model,
     make_training: MakeTraining,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    done: int,
 ) -> None:
     training = make_training(clustering=CLUSTERED)
     expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
-    real, calls = clustering.likeness, []
+    real, learned = clustering.Apprentice._step, []
 
-    def likeness(*given: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
+    def step(apprentice: clustering.Apprentice, loss: torch.Tensor) -> None:
+        real(apprentice, loss)
+        learned.append(apprentice.done)
+        if learned == list(range(1, done + 1)):
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(*given)
 
-    monkeypatch.setattr(clustering, "likeness", likeness)
+    monkeypatch.setattr(clustering.Apprentice, "_step", step)
     with pytest.raises(KeyboardInterrupt):
         fit(*data, tmp_path / "broken", model, training)
-    assert len(calls) == 2
-    assert iterations(tmp_path / "broken") == []
-    assert "infogan stops before its first iteration; it begins anew" in caplog.text
+    assert iterations(tmp_path / "broken") == [0]
+    assert f"infogan stops at iteration {done} of its clusters, which is saved" in caplog.text
     found, again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert learned == list(range(1, 8))
+    assert same(found, expected)
+    assert again == rows
+
+
+def test_a_training_that_is_killed_while_it_clusters_goes_on_from_the_last_checkpoint(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = make_training(clustering=CLUSTERED, checkpoint_every=3)
+    expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
+    real, learned = clustering.Apprentice._step, []
+
+    def step(apprentice: clustering.Apprentice, loss: torch.Tensor) -> None:
+        if len(learned) == 5:
+            learned.append(0)
+            raise RuntimeError("the power is gone")
+        real(apprentice, loss)
+        learned.append(apprentice.done)
+
+    monkeypatch.setattr(clustering.Apprentice, "_step", step)
+    with pytest.raises(RuntimeError, match="the power is gone"):
+        fit(*data, tmp_path / "broken", model, training)
+    found, again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert learned == [1, 2, 3, 4, 5, 0, 4, 5, 6, 7]
     assert same(found, expected)
     assert again == rows
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     from torch import Tensor
 
     from infogan.alarms import Alarms
+    from infogan.clustering import Apprentice
     from infogan.distributed import Peers
     from infogan.training import Game, State
 
@@ -254,6 +255,8 @@ class _Fit:
         self._noted: Callable[[], bool]
         self._observe = observe
         self._observations: list[dict[str, Any]] = []
+        self._apprentice: Apprentice | None = None  # who is to become the teacher
+        self._learned: dict[str, Any] | None = None  # before an interruption
         self._anew = options.resume == "never"
         self._seconds = 0.0
         self._began = time.perf_counter()
@@ -319,6 +322,7 @@ class _Fit:
             self._history.resume(saved["rows"], self._looks)
             self._seconds = saved["seconds"]
             self._observations = saved["observations"]
+            self._learned = saved["apprentice"]
         for path in sorted(self._folder.parent.glob(f"*/{self._label}.*.pt")):
             if path.parent != self._folder:
                 _logger.info(
@@ -341,6 +345,7 @@ class _Fit:
             return
         content = {
             "state": self._state.state_dict(),
+            "apprentice": self._apprentice.state_dict() if self._apprentice else None,
             "rows": self._history.rows,
             "alarms": self._alarms.raised,
             "seconds": self._seconds + time.perf_counter() - self._began,
@@ -410,14 +415,12 @@ class _Fit:
                 yield from self._iterate(bar)
                 self._pause()  # the signal may have come with the last iteration
             except _Stop:
-                if self._game.clustering and not self._state.teacher:
-                    _logger.warning(
-                        "%s stops before its first iteration; it begins anew", self._name
-                    )
-                    raise
                 self._save()
                 _logger.warning(
-                    "%s stops at iteration %d, which is saved", self._name, self._state.iteration
+                    "%s stops at iteration %d%s, which is saved",
+                    self._name,
+                    self._state.iteration if self._apprentice is None else self._apprentice.done,
+                    "" if self._apprentice is None else " of its clusters",
                 )
                 raise
 
@@ -465,21 +468,33 @@ class _Fit:
         """Train the teacher."""
         from tqdm import tqdm
 
-        from infogan.clustering import cluster
+        from infogan.clustering import Apprentice
 
-        given = self._model, options, self._game.training, self._hold(self._device)
-        steps = cluster(*given, self._image_shape, self._device)
-        total = options.iterations + options.refinements
-        pausing = tqdm(total=total, desc="clusters", unit="it", dynamic_ncols=True, mininterval=15)
-        with pausing as bar:
+        training = self._game.training
+        self._apprentice = Apprentice(
+            self._model, options, training, self._image_shape, self._device
+        )
+        if self._learned:
+            self._apprentice.load_state_dict(self._learned)
+        steps = self._apprentice.learn(self._hold(self._device))
+        with tqdm(
+            total=self._apprentice.iterations,
+            initial=self._apprentice.done,
+            desc="clusters",
+            unit="it",
+            dynamic_ncols=True,
+            mininterval=15,
+        ) as bar:
             while True:
                 try:
                     next(steps)
                 except StopIteration as end:
-                    self._state.teacher = end.value
+                    self._state.teacher, self._apprentice = end.value, None
                     break
                 self._pause()
                 bar.update()
+                if self._apprentice.done % training.checkpoint_every == 0:
+                    self._save()
                 yield
         self._save()
 
