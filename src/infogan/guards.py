@@ -244,7 +244,7 @@ def _warn_of_slow_arithmetic(
         precisions.append(training.precision)
     if f"{dataset}.study_runs" in outputs:
         study = Study.model_validate(catalog.load(f"params:{dataset}.study"))
-        recipes = (study.common, *study.recipes.values())
+        recipes = (study.common, *study.chosen.values())
         precisions += [recipe.training.get("precision") for recipe in recipes]
     if "bfloat16" not in precisions:
         return

@@ -801,6 +801,7 @@ class Study(Block):
     generated_images: Natural  # that a classifier judges; 0: none
     common: Recipe = Recipe()  # before each recipe's own changes
     recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
+    only: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # of them; None: all
 
     @field_validator("recipes")
     @classmethod
@@ -809,6 +810,28 @@ class Study(Block):
             if not re.fullmatch(r"[A-Za-z][\w-]*", name):
                 raise ValueError(f"{name!r} is no name of a recipe: use letters, digits, - and _")
         return recipes
+
+    @field_validator("only")
+    @classmethod
+    def _are_recipes(
+        cls, only: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        recipes = info.data.get("recipes")
+        for name in only or ():
+            if recipes is not None and name not in recipes:
+                raise ValueError(
+                    f"{name!r} is none of the recipes, which are {', '.join(recipes)}"
+                )
+        return only
+
+    @property
+    def chosen(self) -> dict[str, Recipe]:
+        """The recipes that are to be trained and compared."""
+        return {
+            name: recipe
+            for name, recipe in self.recipes.items()
+            if self.only is None or name in self.only
+        }
 
 
 class Claim(Options):

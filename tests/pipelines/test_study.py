@@ -355,6 +355,17 @@ def test_a_choice_among_equals_is_told_as_one(first: dict[str, Any]) -> None:
     assert f"| plain | stability | {max(seeds)} |" in page
 
 
+def test_one_recipe_of_many_can_be_asked_for(study_of: RunStudy, tmp_path: Path) -> None:
+    recipes = {"plain": {}, "other": {"training": {"lr_g": 5e-3}}}
+    runs = study_of(tmp_path, seeds=[0], recipes=recipes, only=["other"])["runs"]
+    assert [run["recipe"] for run in runs] == ["other"]
+    assert {path.name for path in tmp_path.glob("*.json")} == {"other.0.json"}
+    with pytest.raises(
+        UserError, match=r"^study\.only: 'othr' is none of the recipes, .* plain, other\.$"
+    ):
+        study_of(tmp_path, seeds=[0], recipes=recipes, only=["othr"])
+
+
 def test_recipes_of_other_lengths_and_codes_have_their_own_cells(study_of: RunStudy) -> None:
     recipes = {
         "plain": {},

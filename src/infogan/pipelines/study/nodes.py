@@ -53,7 +53,7 @@ def run_study(
     if not all(len(labels[split]) for split in ("train", "test")):
         raise UserError("A study judges categories by labels, but the data set has none.")
     plans = {}
-    for name, recipe in study.recipes.items():
+    for name, recipe in study.chosen.items():
         common_model, common_training = applied(model, training, study.common)
         plans[name] = applied(common_model, common_training, recipe)
         _check(name, *plans[name], card)  # all of them before the first is trained
