@@ -174,6 +174,65 @@ def test_an_apprentice_that_diverges_is_named_with_what_may_help(
         taught(model, training, kinds(60)[0])
 
 
+@pytest.mark.parametrize("done", [2, 5])
+def test_a_loss_that_is_no_number_makes_no_teacher(
+    model: Model,
+    make_clustering: Callable[..., Training],
+    monkeypatch: pytest.MonkeyPatch,
+    done: int,
+) -> None:
+    """Neither while it tells images apart nor at the very end."""
+    training, real = make_clustering(iterations=3, refinements=2), Apprentice._step
+
+    def step(apprentice: Apprentice, loss: Tensor) -> None:
+        real(apprentice, loss * math.nan if apprentice.done + 1 == done else loss)
+
+    monkeypatch.setattr(Apprentice, "_step", step)
+    with pytest.raises(UserError, match=r"iterations the teacher is not finite"):
+        taught(model, training, kinds(60)[0])
+
+
+def test_images_that_are_all_the_same_have_no_clusters(
+    model: Model, make_clustering: Callable[..., Training]
+) -> None:
+    training = make_clustering(iterations=3, refinements=2)
+    with (
+        pytest.warns(UserWarning, match="distinct clusters"),
+        pytest.raises(
+            UserError, match=r"all images look alike, so there are no 3 clusters; .* same"
+        ),
+    ):
+        taught(model, training, np.zeros((60, 1, 8, 8), np.uint8))
+
+
+def test_copies_may_have_noise(model: Model, make_clustering: Callable[..., Training]) -> None:
+    without, with_noise = (
+        taught(model, make_clustering(iterations=1, refinements=0, noise=noise), kinds(60)[0])
+        for noise in (0.0, 0.3)
+    )
+    weights = (each.trunk.state_dict().values() for each in (without, with_noise))
+    assert any(not torch.equal(*pair) for pair in zip(*weights, strict=True))
+
+
+def test_an_apprentice_of_another_device_draws_anew_and_always_the_same(
+    model: Model, make_clustering: Callable[..., Training]
+) -> None:
+    images, _ = kinds(60)
+    training = make_clustering(iterations=3, refinements=2)
+    given = model, clustering(training), training, (1, 8, 8), CPU
+    first = Apprentice(*given)
+    next(first.learn(torch.from_numpy(images)))
+    state = copy.deepcopy(first.state_dict())
+    found = []
+    for device in ("cpu", "cuda", "cuda"):
+        again = Apprentice(*given)
+        again.load_state_dict({**state, "device": device})
+        found.append(again.state_dict()["random"])
+    assert torch.equal(found[1], found[2])
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(Apprentice(*given).state_dict()["random"], found[1])
+
+
 def clustered(
     model: Model, make_clustering: Callable[..., Training]
 ) -> tuple[Discriminator, Tensor, Tensor, Tensor]:

@@ -313,6 +313,7 @@ def test_consistency_of_a_code_without_categories_is_refused(
         ({"thickness": 1.5}, ["training.clustering.thickness: 1.5 would leave", "at most 1"]),
         ({"scale": 1}, ["training.clustering.scale: 1.0 would shrink an image to nothing"]),
         ({"shift": "0.1 to 0 until 9"}, ["training.clustering.shift: 0.1 to 0 until 9 cannot"]),
+        ({"noise": "0.1 to 0 until 9"}, ["training.clustering.noise: 0.1 to 0 until 9 cannot"]),
     ],
 )
 def test_a_bad_clustering_is_named_with_what_would_be_right(

@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from infogan import checkpoint
 from infogan.batches import IN_MEMORY, Share, batches, resident
-from infogan.consistency import DRAWS, deform, inconsistency
+from infogan.consistency import copied, inconsistency
 from infogan.devices import choose_device, configure
 from infogan.networks import to_pixels
 from infogan.options import Model, Training
@@ -619,22 +619,23 @@ def read_beside_copies(state: State, game: Game, real: Tensor) -> tuple[Tensor, 
     latent = game.latent(len(real), random)
     fake = networks.generator(latent)
     deformed = [
-        deform(each, options, state.clock, torch.rand(len(real), DRAWS, generator=random))
-        for each in (real, fake)
+        copied(each, options, state.clock, game.pixel_range, random) for each in (real, fake)
     ]
     return latent, [networks.discriminator(each)[1] for each in (real, fake, *deformed)]
 
 
-@pytest.mark.parametrize("generated", [0.0, 0.5])
+@pytest.mark.parametrize(("generated", "noise"), [(0.0, 0.0), (0.5, 0.0), (0.5, 0.3)])
 def test_consistency_is_that_of_deformed_copies(
     model: Model,
     make_training: Callable[..., Training],
     real: Tensor,
     float64: None,
     generated: float,
+    noise: float,
 ) -> None:
     """The first category is columns 0 to 2."""
-    training = make_training(consistency={**CONSISTENCY, "weight": 0.7, "generated": generated})
+    changes = {"weight": 0.7, "generated": generated, "noise": noise}
+    training = make_training(consistency={**CONSISTENCY, **changes})
     state, game, real = begin(model, training), infogan(model, training), real.double()
     latent, q = read_beside_copies(state, game, real)
     expected = inconsistency(q[0][:, :3], q[2][:, :3], 2.0)

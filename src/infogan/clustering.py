@@ -141,7 +141,23 @@ class Apprentice:
             uncertainty = -(ours.softmax(dim=1) * ours.log_softmax(dim=1)).sum(dim=1).mean()
             self._step(inconsistency(ours, theirs, balance=1.0) + options.certainty * uncertainty)
             yield
+        self.check()
         return frozen(self._discriminator)
+
+    def check(self) -> None:
+        """UserError unless all weights are finite."""
+        modules = self._discriminator, self._projection
+        weights = [value for module in modules for value in module.state_dict().values()]
+        # A sum is finite only if all are, and it is the cheapest look at them.
+        sums = torch.stack([value.float().sum() for value in weights])
+        self._check(bool(sums.isfinite().all()))
+
+    def _check(self, finite: bool) -> None:
+        if not finite:
+            raise UserError(
+                f"training.clustering: after {self.done} iterations the teacher is not finite; a "
+                f"smaller lr than {self._options.lr} may help."
+            )
 
     def _pair(self, batch: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
         """What the head makes of images and of deformed copies of them."""
@@ -173,23 +189,24 @@ class Apprentice:
 
         discriminator, last, place = self._discriminator, self._last, self._place
         with evaluating(discriminator):
+            parts = (each.to(self._device) for each in torch.split(images, 500))
             found = [
-                self._hidden(
-                    discriminator.trunk(to_pixels(part.to(self._device), self._pixel_range))
-                )
-                for part in torch.split(images, 500)
+                self._hidden(discriminator.trunk(to_pixels(part, self._pixel_range)))
+                for part in parts
             ]
         features = torch.cat(found).double().cpu().numpy()
-        if not np.isfinite(features).all():
-            raise UserError(
-                f"training.clustering: after {self.done} iterations not everything that tells "
-                f"images apart is finite; a smaller lr than {self._options.lr} may help."
-            )
+        self._check(bool(np.isfinite(features).all()))
         count = place.stop - place.start
         with threadpool_limits(1):  # sums of several threads are of any order
             means = KMeans(count, n_init=_RESTARTS, random_state=self._seed % 2**32).fit(features)
         centres = torch.from_numpy(means.cluster_centers_)
         apart = torch.cdist(centres, centres).square().sum() / (count * (count - 1))
+        if not apart > 0:
+            raise UserError(
+                f"training.clustering: after {self.done} iterations all images look alike, so "
+                f"there are no {count} clusters; a smaller lr than {self._options.lr} may help, "
+                "unless the images are all the same."
+            )
         scale = 2 * _GAP / apart
         weight, bias = scale * centres, -scale * centres.square().sum(dim=1) / 2
         # What all categories have in common decides nothing.

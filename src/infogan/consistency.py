@@ -20,7 +20,7 @@ DRAWS = 7 + 2 * _POINTS**2
 
 
 def deform(images: Tensor, options: Deformation, clock: Tensor, draws: Tensor) -> Tensor:
-    """Copies of images, each deformed in its own way, (n, C, H, W) -> (n, C, H, W).
+    """Copies of images, each deformed in its own way but for noise: (n, C, H, W) -> the same.
 
     Strokes grow or thin; then the image is scaled, sheared, rotated and shifted, with an elastic
     movement beside. ``draws`` (n, DRAWS) are numbers in [0, 1): what moves each image, evenly
@@ -64,9 +64,10 @@ def copied(
     random: torch.Generator,
     share: Share = ALONE,
 ) -> Tensor:
-    """Copies of images, each deformed in its own way, and with its own noise, as ``random`` says.
+    """Copies of images, (n, C, H, W), each with a deformation and noise of its own.
 
-    Of several processes, each draws for all images of the batch, and takes what its own get.
+    Noise may leave the range of pixels. Of several processes, each draws for the images of all and
+    takes what its own get.
     """
     count = len(images) * share.processes
     draws = torch.rand(count, DRAWS, generator=random, device=images.device)
@@ -82,7 +83,10 @@ def noisy(
     random: torch.Generator,
     share: Share = ALONE,
 ) -> Tensor:
-    """Images with normal noise, of a deviation in units of ``pixel_range``; at 0 none is drawn."""
+    """Images, (n, C, H, W), with normal noise; at a deviation of 0 as they are, and none is drawn.
+
+    ``deviation`` is in units of ``pixel_range``, which the result may leave.
+    """
     if not _happens(deviation):
         return images
     low, high = pixel_range

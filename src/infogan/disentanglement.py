@@ -222,7 +222,7 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _information(rows: np.ndarray, columns: np.ndarray) -> float:
-    """That of labels."""
+    """`mutual_information` of labels, numbered from 0."""
     shape = (int(rows.max()) + 1, int(columns.max()) + 1)
     counts = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1])
     joint = counts.reshape(shape) / len(rows)
@@ -249,7 +249,8 @@ def permutation_information(
     """
     random = np.random.default_rng(rng)
     labels = [_labels(code) for code in codes]  # once, since to sort is what takes long
-    shuffled = (_shuffled(_labels(factor), units, random) for _ in range(permutations))
+    of_factor = _labels(factor)
+    shuffled = (_shuffled(of_factor, units, random) for _ in range(permutations))
     return np.array([[_information(code, each) for code in labels] for each in shuffled])
 
 

@@ -623,7 +623,10 @@ class Model(Block):
 
 
 class Deformation(Options):
-    """How copies of images are deformed: by amounts uniform between minus and plus these."""
+    """How copies of images are deformed: by amounts uniform between minus and plus these.
+
+    Noise is normal, and what is given is its deviation.
+    """
 
     rotation: Changing  # radians
     scale: Changing  # share of the size, of width and height each
@@ -942,7 +945,7 @@ _RESUMABLE = {
     "devices",  # they change the rounding alone, unless each has batch norm of its own: see below
     "nodes",
 }
-# Code that decides what the next iteration gives, and what is measured on the way.
+# Code that decides the numbers in the rows of a history.
 _TRAINS = (
     "batches",
     "clustering",

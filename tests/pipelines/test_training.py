@@ -756,11 +756,34 @@ def test_a_signal_while_it_clusters_saves_that_too(
     with pytest.raises(KeyboardInterrupt):
         fit(*data, tmp_path / "broken", model, training)
     assert iterations(tmp_path / "broken") == [0]
-    assert f"infogan stops at iteration {done} of its clusters, which is saved" in caplog.text
+    assert (
+        f"infogan stops at iteration {done} of the clustering before its first one" in caplog.text
+    )
+    caplog.set_level(logging.INFO, "infogan")
     found, again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert f"infogan: the clustering goes on from iteration {done}" in caplog.text
     assert learned == list(range(1, 8))
     assert same(found, expected)
     assert again == rows
+
+
+def test_a_clustering_that_diverges_is_never_saved(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = clustering.Apprentice._step
+
+    def step(apprentice: clustering.Apprentice, loss: torch.Tensor) -> None:
+        real(apprentice, loss * (np.nan if apprentice.done == 1 else 1))
+
+    monkeypatch.setattr(clustering.Apprentice, "_step", step)
+    training = make_training(clustering=CLUSTERED, checkpoint_every=2)
+    with pytest.raises(UserError, match="after 2 iterations the teacher is not finite"):
+        fit(*data, tmp_path, model, training)
+    assert iterations(tmp_path) == []
 
 
 def test_a_training_that_is_killed_while_it_clusters_goes_on_from_the_last_checkpoint(

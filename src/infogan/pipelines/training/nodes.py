@@ -337,6 +337,8 @@ class _Fit:
 
         from infogan import checkpoint
 
+        if self._apprentice:
+            self._apprentice.check()
         weights = self._state.networks.state_dict().values()
         # A sum is finite only if all are, and it is the cheapest look at them.
         if not torch.stack([value.float().sum() for value in weights]).isfinite().all():
@@ -416,12 +418,10 @@ class _Fit:
                 self._pause()  # the signal may have come with the last iteration
             except _Stop:
                 self._save()
-                _logger.warning(
-                    "%s stops at iteration %d%s, which is saved",
-                    self._name,
-                    self._state.iteration if self._apprentice is None else self._apprentice.done,
-                    "" if self._apprentice is None else " of its clusters",
-                )
+                done, of = self._state.iteration, ""
+                if self._apprentice:
+                    done, of = self._apprentice.done, " of the clustering before its first one"
+                _logger.warning("%s stops at iteration %d%s, which is saved", self._name, done, of)
                 raise
 
     def _iterate(self, bar: Any) -> "Generator[None]":
@@ -476,6 +476,10 @@ class _Fit:
         )
         if self._learned:
             self._apprentice.load_state_dict(self._learned)
+            self._learned = None  # so much memory is free again
+            _logger.info(
+                "%s: the clustering goes on from iteration %d", self._name, self._apprentice.done
+            )
         steps = self._apprentice.learn(self._hold(self._device))
         with tqdm(
             total=self._apprentice.iterations,
