@@ -115,6 +115,7 @@ class Tracking:
             )
         self._trackers, self._opened = {}, {}
         tracking.activate(tracking.Tracker())
+        tracking.note_command(browsing.command(self._run_params))
 
     @hook_impl
     def before_node_run(
@@ -264,7 +265,7 @@ class Tracking:
             "environment": self._environment,
             **{name: str(value).lower() for name, value in code.items()},
             "report": os.path.relpath(report, self._project),
-            browsing.SOURCE: browsing.command(self._run_params),
+            browsing.SOURCE: tracking.command(),
             "mlflow.source.git.commit": code["git_commit"],
             **({"changes": told} if told else {}),
             **({"extended": extended} if extended else {}),

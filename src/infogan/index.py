@@ -112,6 +112,7 @@ def reported(
             "images": "; ".join(
                 f"{split} {each['images']:,}" for split, each in card["splits"].items()
             ),
+            **({"trained by": record["command"]} if "command" in record else {}),
             "commit": record["commit"],
             "MLflow run": record["mlflow_run_id"] or "not tracked",
         },

@@ -483,6 +483,18 @@ def _lament(uri: str, error: Exception) -> None:
 
 
 _current = Tracker()
+_command = "unknown"
+
+
+def command() -> str:
+    """What was typed to begin this `kedro run`."""
+    return _command
+
+
+def note_command(words: str) -> None:
+    """Keep what was typed."""
+    global _command  # noqa: PLW0603
+    _command = words
 
 
 def current() -> Tracker:

@@ -1,5 +1,6 @@
 """Whole runs of the smoke environment, as a person starts them."""
 
+import html
 import json
 import re
 import shutil
@@ -213,6 +214,7 @@ def test_the_report_stands_alone_and_names_its_run(tracked: tuple[Project, str])
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert page.count('src="data:image/png;base64,') == 9
     assert the_run(project).info.run_id in page
+    assert html.escape(the_run(project).data.tags["mlflow.source.name"]) in page
     assert "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22" in page
 
 

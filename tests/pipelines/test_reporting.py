@@ -1,5 +1,6 @@
 """Which columns the figures of a run have, and of what its report is."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,14 @@ def test_a_report_is_of_one_run(
     assert "0.0123" in written(model, training)  # as it was trained
     with pytest.raises(UserError, match=words):
         written(model, training, **change)
+
+
+def test_a_report_names_the_command_that_trained_if_it_is_known(
+    model: Model, training: Training
+) -> None:
+    assert "trained by" not in written(model, training)
+    page = written(model, training, command="kedro run --pipelines=a --env=quick")
+    assert re.search("trained by.*kedro run --pipelines=a --env=quick", page)
 
 
 def test_a_report_names_every_seed(model: Model, make_training: Callable[..., Training]) -> None:

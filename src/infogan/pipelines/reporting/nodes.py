@@ -91,6 +91,7 @@ def write_report(
     training = Training.model_validate(trained)
     facts = {
         "trained from": record["started"],
+        **({"trained by": record["command"]} if "command" in record else {}),
         "commit": record["commit"],
         "MLflow run": record["mlflow_run_id"] or "not tracked",
         "device": f"{record['device']}, {record['threads']} threads",

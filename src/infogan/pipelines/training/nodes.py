@@ -53,6 +53,7 @@ def fit(
             trained.append(_fit("infogan", images, card, checkpoints, model, alone))
     (weights, rows, record), *others = trained
     record["mlflow_run_id"] = tracking.current().run_id  # the run of all seeds, not of the first
+    record["command"] = tracking.command()
     for seed, (_, _, its_record) in zip(training.seeds[1:], others, strict=True):
         record["alarms"] |= {
             f"{kind}, seed {seed}": f"Seed {seed}: {words}"
