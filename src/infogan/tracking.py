@@ -487,12 +487,12 @@ _command = "unknown"
 
 
 def command() -> str:
-    """What was typed to begin this `kedro run`."""
+    """What does this `kedro run` again, as `browsing.command` writes it."""
     return _command
 
 
 def note_command(words: str) -> None:
-    """Keep what was typed."""
+    """Keep what does this `kedro run` again."""
     global _command  # noqa: PLW0603
     _command = words
 
