@@ -150,9 +150,9 @@ class Apprentice:
         weights = [value for module in modules for value in module.state_dict().values()]
         # A sum is finite only if all are, and it is the cheapest look at them.
         sums = torch.stack([value.float().sum() for value in weights])
-        self._check(bool(sums.isfinite().all()))
+        self._refuse_unless(bool(sums.isfinite().all()))
 
-    def _check(self, finite: bool) -> None:
+    def _refuse_unless(self, finite: bool) -> None:
         if not finite:
             raise UserError(
                 f"training.clustering: after {self.done} iterations the teacher is not finite; a "
@@ -195,7 +195,7 @@ class Apprentice:
                 for part in parts
             ]
         features = torch.cat(found).double().cpu().numpy()
-        self._check(bool(np.isfinite(features).all()))
+        self._refuse_unless(bool(np.isfinite(features).all()))
         count = place.stop - place.start
         with threadpool_limits(1):  # sums of several threads are of any order
             means = KMeans(count, n_init=_RESTARTS, random_state=self._seed % 2**32).fit(features)

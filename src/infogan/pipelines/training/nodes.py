@@ -257,7 +257,7 @@ class _Fit:
         self._observe = observe
         self._observations: list[dict[str, Any]] = []
         self._apprentice: Apprentice | None = None  # who is to become the teacher
-        self._learned: dict[str, Any] | None = None  # before an interruption
+        self._learned: dict[str, Any] | None = None  # its state before an interruption
         self._anew = options.resume == "never"
         self._seconds = 0.0
         self._began = time.perf_counter()
