@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ RENDEZVOUS = "INFOGAN_RENDEZVOUS"  # host:port, an address of machine 0 that all
 
 # As torch's launcher would, which does not put back what was there before.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+_PATIENCE = 5  # seconds, of which the launcher needs tenths to see that a process is dead
 
 _kept: Any = None  # where several machines meet, for as long as machine 0 runs
 
@@ -223,6 +226,9 @@ def _work(
         else:  # a mistake of ours
             told = traceback.format_exc()
     (folder / f"{local_rank}.error").write_bytes(pickle.dumps(told))
+    if isinstance(told, _Lost):
+        # The launcher knows only of the process whose end it sees first, and ends the others.
+        time.sleep(_PATIENCE)
     raise SystemExit(1)
 
 

@@ -97,6 +97,7 @@ def test_processes_that_share_a_cpu_stop_after_the_iteration_and_save_it(
     [
         (together.fail, (UserError("the paper is wrong"),), "^the paper is wrong$"),
         (together.die, (), r"Process 1 of 2 on this machine was killed \(SIGKILL\)"),
+        (together.die_late, (), r"Process 1 of 2 on this machine was killed \(SIGKILL\)"),
     ],
 )
 def test_one_process_that_ends_ends_them_all_with_one_sentence(

@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,14 @@ def die(peers: Peers) -> None:
     if not peers.first:
         signal.raise_signal(signal.SIGKILL)
     peers.any(False)
+
+
+def die_late(peers: Peers) -> None:
+    """The first one has lost the second before that is seen to be dead."""
+    if peers.first:
+        raise RuntimeError("gloo: connection closed by peer")
+    time.sleep(2)
+    signal.raise_signal(signal.SIGKILL)
 
 
 def stopped(
