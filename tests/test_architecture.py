@@ -28,6 +28,8 @@ HEAVY = (
     "PIL",
     "vtkmodules",
     "h5py",
+    "torchmetrics",
+    "torch_fidelity",
 )
 
 # What each module of the library may import from this package.
@@ -123,7 +125,15 @@ KEDRO_HALF = {
     "continuation": {"checkpoint", "files", "options"},
     "provenance": set(),
     "summary": {"browsing", "errors", "files", "index", "options", "provenance", "report"},
-    "guards": {"continuation", "errors", "launcher", "options", "provenance", "summary"},
+    "guards": {
+        "continuation",
+        "errors",
+        "launcher",
+        "options",
+        "provenance",
+        "quality",
+        "summary",
+    },
     "hooks": {
         "browsing",
         "continuation",

@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,12 @@ from kedro.pipeline import Pipeline, node
 from kedro.runner import ThreadRunner
 
 from infogan.errors import UserError
-from infogan.guards import Guards, _refuse_unknown_names, _warn_of_slow_arithmetic
+from infogan.guards import (
+    Guards,
+    _refuse_other_weights,
+    _refuse_unknown_names,
+    _warn_of_slow_arithmetic,
+)
 from infogan.options import BLOCKS, Recipe
 from infogan.settings import CONFIG_LOADER_ARGS
 
@@ -195,6 +201,23 @@ def test_arithmetic_that_a_processor_can_only_imitate_is_warned_of(
     assert bool(caplog.messages) == warns
     if warns:
         assert re.match("mnist: training.precision is bfloat16, which this", *caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("weights", "output", "refused"),
+    [
+        ("nowhere.pth", "generation", True),
+        ("nowhere.pth", "record", False),
+        (None, "generation", False),
+    ],
+)
+def test_a_fid_that_cannot_be_is_refused_before_the_training(
+    weights: str | None, output: str, refused: bool, mnist: dict[str, Any]
+) -> None:
+    evaluation = {**mnist["evaluation"], "inception_weights": weights}
+    catalog = DataCatalog({"params:mnist.evaluation": MemoryDataset(evaluation)})
+    with pytest.raises(UserError) if refused else nullcontext():
+        _refuse_other_weights("mnist", catalog, {f"mnist.{output}"})
 
 
 def test_every_place_of_the_catalog_is_that_of_the_project_wherever_one_is_in_it() -> None:

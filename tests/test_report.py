@@ -146,6 +146,14 @@ def test_generated_images_are_judged_beside_real_ones_and_by_no_other_name() -> 
         "images 0.90), recall 0.50 (real images 0.91); purity of the categories 0.99."
     ]
     assert "purity" not in findings({n: v for n, v in numbers.items() if "purity" not in n})[0]
+    fid = {
+        "generated.frechet_inception_images": 5000,
+        "generated.frechet_inception_distance": 23.44,
+        "generated.frechet_inception_distance_of_real": 4.21,
+    }
+    sentence = "Fréchet inception distance (FID) of 5,000 generated images 23.4 (real images 4.2)."
+    assert findings(fid) == [sentence]
+    assert findings(numbers | fid) == [*findings(numbers), sentence]
 
 
 def test_the_error_stands_beside_every_reference() -> None:

@@ -31,6 +31,7 @@ from infogan.options import (
     BLOCKS,
     FURTHER_BLOCKS,
     Data,
+    Evaluation,
     Model,
     Options,
     Reporting,
@@ -84,6 +85,7 @@ class Guards:
         for dataset in datasets:
             _refuse_blocks_that_do_not_fit(dataset, catalog)
             _warn_of_slow_arithmetic(dataset, catalog, pipeline.all_outputs())
+            _refuse_other_weights(dataset, catalog, pipeline.all_outputs())
         if threading.current_thread() is threading.main_thread():  # else Python forbids it
             # A polite kill ends like Ctrl-C: saved, and on record as killed.
             signal.signal(signal.SIGTERM, _interrupt)
@@ -260,6 +262,17 @@ def _warn_of_slow_arithmetic(
             "it takes many times as long as float32 (docs/benchmarks.md).",
             dataset,
         )
+
+
+def _refuse_other_weights(
+    dataset: str, catalog: CatalogProtocol, outputs: Collection[str]
+) -> None:
+    """UserError before a training, not hours later, where the FID that is asked for cannot be."""
+    evaluation = Evaluation.model_validate(catalog.load(f"params:{dataset}.evaluation"))
+    if evaluation.inception_weights and f"{dataset}.generation" in outputs:
+        from infogan.quality import inception
+
+        inception(evaluation.inception_weights)
 
 
 def _refuse_few_images(images: int, model: Model, training: Training) -> None:

@@ -755,6 +755,7 @@ class Evaluation(Block):
     recalibration_images: Annotated[int, Field(ge=2, strict=True)]
     kmeans_restarts: Positive
     generated_images: Natural  # that a classifier judges, where there are labels; 0: none
+    inception_weights: str | None = None  # path; None: no Inception FID of generated images
     traversal_rows: Positive
     traversal_columns: Annotated[int, Field(ge=2, strict=True)]
     traversal_range: Range  # in units of the prior's half-width

@@ -117,14 +117,26 @@ def _agreement(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _generated(metrics: Mapping[str, float]) -> list[str]:
-    """How good generated images are to a small classifier, beside what real images are."""
+    """How good generated images are to a small classifier and, if it was asked, to Inception,
+    beside what real images are.
+    """
     told = {
         name.removeprefix("generated."): value
         for name, value in metrics.items()
         if name.startswith("generated.")
     }
-    if not told:
-        return []
+    sentences = []
+    if "frechet_inception_distance" in told:
+        distance, of_real, images = (
+            told[f"frechet_inception_{name}"]
+            for name in ("distance", "distance_of_real", "images")
+        )
+        sentences.append(
+            f"Fréchet inception distance (FID) of {images:,.0f} generated images {distance:.1f} "
+            f"(real images {of_real:.1f})."
+        )
+    if "classifier_accuracy" not in told:
+        return sentences
     numbers = ", ".join(
         f"{words} {told[name]:{how}} (real images {told[f'{name}_of_real']:{how}})"
         for name, words, how in (
@@ -136,7 +148,8 @@ def _generated(metrics: Mapping[str, float]) -> list[str]:
     purity = f"; purity of the categories {told['purity']:.2f}" if "purity" in told else ""
     return [
         f"Generated images in the features of a small classifier of this data set "
-        f"({told['classifier_accuracy']:.1%} right; not the Inception FID): {numbers}{purity}."
+        f"({told['classifier_accuracy']:.1%} right; not the Inception FID): {numbers}{purity}.",
+        *sentences,
     ]
 
 

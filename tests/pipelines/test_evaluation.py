@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -403,6 +403,67 @@ def test_generated_images_of_every_seed_are_judged_by_one_classifier(
     assert rows.column(distance).tolist() == both
     assert summary[f"best.{distance}"] == min(both)  # smaller is better
     assert not [name for name in summary if "of_real" in name or "accuracy" in name]
+
+
+class Inception:
+    """In place of `quality.InceptionDistance`: what it was asked."""
+
+    asked: ClassVar[list[tuple[Any, ...]]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        self.asked.append(arguments)
+
+    def judge(self, made: np.ndarray) -> dict[str, float]:
+        numbers = {"images": len(made), "distance": made.mean(), "distance_of_real": 1.0}
+        return {f"frechet_inception_{name}": float(value) for name, value in numbers.items()}
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_inception_judges_without_labels_too_where_its_weights_are_given(
+    labelled: bool,
+    model: Model,
+    make_training: Callable[..., Training],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        quality, "train_classifier", functools.partial(quality.train_classifier, iterations=3)
+    )
+    monkeypatch.setattr(quality, "InceptionDistance", Inception)
+    monkeypatch.setattr(Inception, "asked", [])
+    models = {seed: loud(seeded(model, make_training, seed)) for seed in (4, 0)}
+    labels = LABELS if labelled else NO_LABELS
+    plain = EVALUATION.model_copy(update={"generated_images": 20})
+    evaluation = plain.model_copy(update={"inception_weights": "w.pth"})
+
+    def judged(evaluation: Evaluation) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        data = IMAGES, labels, CARD, model, evaluation
+        return nodes.judge_images(models[4], {"0": models[0]}, *data)
+
+    own, others = judged(evaluation)
+    ((weights, real, count, _, device),) = Inception.asked  # once for all seeds
+    assert (weights, count, device.type) == ("w.pth", 20, "cpu")
+    np.testing.assert_array_equal(real, IMAGES["test"])
+    distance = "generated.frechet_inception_distance"
+    assert own[distance] != others["0"][distance]
+    rest = {name: value for name, value in own.items() if "inception" not in name}
+    assert rest == judged(plain)[0]
+    assert bool(rest) == labelled
+
+    _, summary = nodes.compare_seeds(
+        own_numbers(models[4], model) | own,
+        {"0": models[0]},
+        {"0": record(0)},
+        others,
+        IMAGES,
+        labels,
+        NO_FACTORS,
+        CARD,
+        model,
+        evaluation,
+    )
+    assert summary[f"best.{distance}"] == min(own[distance], others["0"][distance])
+    assert not [name for name in summary if "of_real" in name or "inception_images" in name]
+    assert judged(evaluation.model_copy(update={"generated_images": 0})) == ({}, {})
 
 
 @pytest.mark.parametrize("why", ["not asked for", "no labels", "one class", "few", "small"])

@@ -190,33 +190,48 @@ def judge_images(
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """How good the images of every seed's model are to a small classifier of the data set.
 
-    ``generated.…``, of the first seed's model, and of the others by their seeds. Nothing where
-    there are no two classes of labels, or images too few or too small for a classifier.
+    ``generated.…``, of the first seed's model, and of the others by their seeds. No classifier
+    where there are no two classes of labels, or images too few or too small for one. To Inception,
+    too, where its weights are at hand.
     """
     from infogan.codes import LatentSpace
-    from infogan.quality import NEIGHBOURS, SMALLEST, Judge
+    from infogan.devices import choose_device, exact
+    from infogan.quality import NEIGHBOURS, SMALLEST, InceptionDistance, Judge, generated
     from infogan.seeds import derive_seed
 
-    shown = images["test"]
-    small = min(shown.shape[2:]) < SMALLEST or len(shown) < 2 * (NEIGHBOURS + 1)
+    shown, judge, inception = images["test"], None, None
+    count = max(evaluation.generated_images, NEIGHBOURS + 1)
+    many = evaluation.generated_images and len(shown) >= 2 * (NEIGHBOURS + 1)
     told = all(len(labels[split]) for split in ("train", "test"))
-    if not evaluation.generated_images or small or not told or len(set(labels["train"])) < 2:
+    seed = derive_seed(evaluation.seed, _QUALITY)
+    if many and min(shown.shape[2:]) >= SMALLEST and told and len(set(labels["train"])) > 1:
+        judge = Judge.of(
+            (images["train"], shown),
+            (labels["train"], labels["test"]),
+            derive_seed(evaluation.seed, _CLASSIFIER),
+        )
+    if many and evaluation.inception_weights:
+        exact()
+        device = choose_device(evaluation.device)
+        inception = InceptionDistance(evaluation.inception_weights, shown, count, seed, device)
+    if judge is None and inception is None:
         return {}, {}
-    judge = Judge.of(
-        (images["train"], shown),
-        (labels["train"], labels["test"]),
-        derive_seed(evaluation.seed, _CLASSIFIER),
-    )
     code = next((code.name for code in model.codes if isinstance(code, CategoricalPrior)), None)
-    seeds = (
-        derive_seed(evaluation.seed, _GENERATED),
-        derive_seed(evaluation.seed, _QUALITY),
-    )
 
     def of(model_of_seed: Weights) -> dict[str, float]:
         networks, _ = _load(model_of_seed, card, model, evaluation)
-        count = max(evaluation.generated_images, NEIGHBOURS + 1)
-        numbers = judge.judge(networks, LatentSpace(model), code, count, model.pixel_range, seeds)
+        made, categories = generated(
+            networks,
+            LatentSpace(model),
+            code,
+            count,
+            model.pixel_range,
+            derive_seed(evaluation.seed, _GENERATED),
+        )
+        numbers = {
+            **(judge.judge(made, categories, seed) if judge else {}),
+            **(inception.judge(made) if inception else {}),
+        }
         return {f"generated.{name}": value for name, value in numbers.items()}
 
     return of(weights), {seed: of(each) for seed, each in more.items()}
@@ -330,6 +345,7 @@ _NOT_OF_A_SEED = (
     "information_chance.",
     "generated.classifier_accuracy",
     "generated.images",
+    "generated.frechet_inception_images",
     "iterations",
     "seed",
 )
@@ -339,6 +355,7 @@ _BETTER_SMALLER = (
     "classes_without_category",
     "generated.classifier_frechet_distance",
     "generated.classifier_kernel_distance",
+    "generated.frechet_inception_distance",
 )
 
 

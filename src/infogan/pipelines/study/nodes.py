@@ -293,7 +293,7 @@ class _Judge:
     def _quality(self, networks: "Networks", model: Model) -> dict[str, float]:
         """Generated images in the eyes of a small classifier of the data set."""
         from infogan.codes import LatentSpace
-        from infogan.quality import Judge
+        from infogan.quality import Judge, generated
         from infogan.seeds import derive_seed
         from infogan.study import studied_code
 
@@ -307,14 +307,15 @@ class _Judge:
                 (self._train_labels, self._labels["test"]),
                 derive_seed(seed, _CLASSIFIER),
             )
-        found: dict[str, float] = self._judge.judge(
+        made, categories = generated(
             networks,
             LatentSpace(model),
             studied_code(model),
             self._study.generated_images,
             model.pixel_range,
-            (derive_seed(seed, _GENERATED), derive_seed(seed, _QUALITY)),
+            derive_seed(seed, _GENERATED),
         )
+        found: dict[str, float] = self._judge.judge(made, categories, derive_seed(seed, _QUALITY))
         return found
 
 
