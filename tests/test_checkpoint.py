@@ -1,7 +1,12 @@
 """A checkpoint is whole, or it is set aside."""
 
+import errno
+import itertools
 import logging
+import resource
 import shutil
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +159,56 @@ def test_what_is_begun_anew_replaces_all_others(tmp_path: Path) -> None:
         checkpoint.save(tmp_path, "game", iteration, content(iteration))
     checkpoint.save(tmp_path, "game", 10, content(10), anew=True)
     assert names(tmp_path) == ["game.000000010.pt"]
+
+
+@pytest.fixture
+def limit() -> Iterator[Callable[[int], None]]:
+    """Sets how large files may become, in bytes; what is written beyond it is an OSError."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 1000, 60_000, 120_000])
+def test_where_there_is_no_room_that_is_what_is_said_and_the_last_one_is_left(
+    tmp_path: Path, limit: Callable[[int], None], room: int
+) -> None:
+    checkpoint.save(tmp_path, "game", 1, content(0.1))
+    limit(room)
+    with pytest.raises(OSError, match=r"File too large: .*game\.000000002\.pt") as caught:
+        checkpoint.save(tmp_path, "game", 2, content(0.2))
+    assert caught.value.errno == errno.EFBIG
+    assert names(tmp_path) == ["game.000000001.pt"]
+    assert weight(checkpoint.load(tmp_path, "game", CPU)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("written", range(3, 12))
+def test_an_interrupt_while_saving_is_one_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    checkpoint.save(tmp_path, "game", 1, content(0.1))
+    parts = itertools.count()
+    write = checkpoint._Hashed.write
+
+    def interrupted(self: Any, data: Any) -> int:
+        if next(parts) == written:
+            raise KeyboardInterrupt
+        return write(self, data)
+
+    monkeypatch.setattr(checkpoint._Hashed, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, "game", 2, content(0.2))
+    assert names(tmp_path) == ["game.000000001.pt"]
+
+
+def test_to_save_takes_no_second_copy_in_memory(tmp_path: Path) -> None:
+    large = {"weight": torch.zeros(1_000_000)}
+    checkpoint.save(tmp_path, "game", 1, large)  # with all that is imported by it
+    tracemalloc.start()
+    checkpoint.save(tmp_path, "game", 2, large)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000  # of four million bytes
 
 
 def test_a_damaged_checkpoint_is_never_deleted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pickle
 import re
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -35,21 +35,39 @@ def save(
 
     Later ones, of a training that was to last longer, stay. ``anew``: all others are removed.
     """
-    buffer = io.BytesIO()
-    torch.save({"of": _owner(folder, name), "format": _FORMAT, "content": content}, buffer)
-    payload = buffer.getbuffer()
+    payload = {"of": _owner(folder, name), "format": _FORMAT, "content": content}
     path = _path(folder, name, iteration)
     if path.exists():
         _read(path, folder, name, torch.device("cpu"))  # which sets aside what is not to be lost
     with atomic(path) as temporary, temporary.open("wb") as file:
-        file.write(hashlib.sha256(payload).digest())
-        file.write(payload)
+        file.write(bytes(_DIGEST))
+        hashed = _Hashed(file)
+        try:
+            torch.save(payload, hashed)  # type: ignore[arg-type]  # it only writes
+        except RuntimeError as error:  # of a file that torch could not close: it was interrupted
+            raise error.__context__ or error from None
+        file.seek(0)
+        file.write(hashed.digest())
     _written[path] = _stamp(path)
     others = {at: each for at, each in _newest_first(folder, name).items() if at != iteration}
     earlier = [each for at, each in others.items() if at < iteration]
     for each in others.values() if anew else earlier[_KEPT - 1 :]:
         _remove(each, folder, name)
     _remove_unfinished(folder, name)
+
+
+class _Hashed(io.RawIOBase):
+    """Writes to a file and hashes on the way, so that no second copy has to be in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
 
 
 def load(
