@@ -78,6 +78,7 @@ LIBRARY = {
     "morphable": {"errors"},
     "parallel": {"errors"},
     "profiling": {"files"},
+    "inception": {"errors", "files"},
     "quality": {"codes", "errors", "evaluation", "networks", "seeds"},
     "preprocessing": {"errors", "files", "options", "parallel"},
     "rendering": {"errors"},
@@ -130,8 +131,8 @@ KEDRO_HALF = {
         "errors",
         "launcher",
         "options",
+        "inception",
         "provenance",
-        "quality",
         "summary",
     },
     "hooks": {

@@ -6,7 +6,8 @@ import logging
 import resource
 import shutil
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,28 +162,31 @@ def test_what_is_begun_anew_replaces_all_others(tmp_path: Path) -> None:
     assert names(tmp_path) == ["game.000000010.pt"]
 
 
-@pytest.fixture
-def limit() -> Iterator[Callable[[int], None]]:
-    """Sets how large files may become, in bytes; what is written beyond it is an OSError."""
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What is written beyond so many bytes is an OSError."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", [0, 1000, 60_000, 120_000])
 def test_where_there_is_no_room_that_is_what_is_said_and_the_last_one_is_left(
-    tmp_path: Path, limit: Callable[[int], None], room: int
+    tmp_path: Path, room: int
 ) -> None:
     checkpoint.save(tmp_path, "game", 1, content(0.1))
-    limit(room)
-    with pytest.raises(OSError, match=r"File too large: .*game\.000000002\.pt") as caught:
+    words = r"File too large: .*game\.000000002\.pt"
+    with pytest.raises(OSError, match=words) as caught, files_of_at_most(room):
         checkpoint.save(tmp_path, "game", 2, content(0.2))
     assert caught.value.errno == errno.EFBIG
     assert names(tmp_path) == ["game.000000001.pt"]
     assert weight(checkpoint.load(tmp_path, "game", CPU)) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("written", range(3, 12))
+@pytest.mark.parametrize("written", range(12))
 def test_an_interrupt_while_saving_is_one_and_leaves_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
@@ -199,6 +203,31 @@ def test_an_interrupt_while_saving_is_one_and_leaves_the_last_checkpoint(
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, "game", 2, content(0.2))
     assert names(tmp_path) == ["game.000000001.pt"]
+
+
+def test_what_torch_cannot_save_is_said_also_while_something_else_is_handled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.serialization, "_save", failing)
+    try:
+        raise StopIteration  # as a training that stops, and saves then
+    except StopIteration:
+        with pytest.raises(RuntimeError, match="CUDA error"):
+            checkpoint.save(tmp_path, "game", 1, content(0.1))
+    assert not names(tmp_path)
+
+
+def test_a_checkpoint_of_this_process_is_written_again_without_a_look_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, "game", 0, content(0.1))
+    with monkeypatch.context() as patch:
+        patch.delattr(checkpoint, "_read")
+        checkpoint.save(tmp_path, "game", 0, content(0.2))
+    assert weight(checkpoint.load(tmp_path, "game", CPU)) == pytest.approx(0.2)
 
 
 def test_to_save_takes_no_second_copy_in_memory(tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ def test_a_path_is_taken_as_it_is_typed(path: str) -> None:
     assert parsed(f"folder.training.seed=1,folder.source.path={path}") == wanted
 
 
+def test_that_of_weights_is_a_path_too() -> None:
+    found = parsed("a.inception_weights=/a #b,a.seed=1")
+    assert found == {"a": {"inception_weights": "/a #b", "seed": 1}}
+
+
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_quotes_around_a_path_are_not_of_the_path(quote: str) -> None:
     assert parsed(f"a.path={quote}/a #b{quote}") == {"a": {"path": "/a #b"}}

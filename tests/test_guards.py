@@ -22,8 +22,8 @@ from kedro.runner import ThreadRunner
 from infogan.errors import UserError
 from infogan.guards import (
     Guards,
-    _refuse_other_weights,
     _refuse_unknown_names,
+    _refuse_wrong_inception_weights,
     _warn_of_slow_arithmetic,
 )
 from infogan.options import BLOCKS, Recipe
@@ -207,7 +207,8 @@ def test_arithmetic_that_a_processor_can_only_imitate_is_warned_of(
     ("weights", "output", "refused"),
     [
         ("nowhere.pth", "generation", True),
-        ("nowhere.pth", "record", False),
+        ("nowhere.pth", "record", True),
+        ("nowhere.pth", "figures", False),
         (None, "generation", False),
     ],
 )
@@ -216,8 +217,9 @@ def test_a_fid_that_cannot_be_is_refused_before_the_training(
 ) -> None:
     evaluation = {**mnist["evaluation"], "inception_weights": weights}
     catalog = DataCatalog({"params:mnist.evaluation": MemoryDataset(evaluation)})
-    with pytest.raises(UserError) if refused else nullcontext():
-        _refuse_other_weights("mnist", catalog, {f"mnist.{output}"})
+    words = r"inception_weights is nowhere\.pth, which cannot be read"
+    with pytest.raises(UserError, match=words) if refused else nullcontext():
+        _refuse_wrong_inception_weights("mnist", catalog, {f"mnist.{output}"})
 
 
 def test_every_place_of_the_catalog_is_that_of_the_project_wherever_one_is_in_it() -> None:

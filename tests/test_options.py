@@ -469,6 +469,11 @@ def test_a_bad_data_option_is_named_with_what_would_be_right(
     refuses(Data, {**DATA, **changes}, *words)
 
 
+def test_a_fid_without_images_is_refused(mnist: dict[str, Any]) -> None:
+    content = {**mnist["evaluation"], "inception_weights": "w.pth", "generated_images": 0}
+    refuses(Evaluation, content, "inception_weights", "but generated_images is 0: say how")
+
+
 @pytest.mark.parametrize("limits", [[2.0, -2.0], [1.0, 1.0]])
 def test_a_traversal_range_the_wrong_way_round_is_refused(
     mnist: dict[str, Any], limits: list[float]

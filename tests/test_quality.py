@@ -1,21 +1,13 @@
 """Generation quality: closed forms, oracles, what degrades what, and made categories."""
 
 import math
-import os
-import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
 from sklearn.datasets import load_digits
-from torch import nn
-from torch_fidelity import feature_extractor_inceptionv3
-from torchmetrics.image.fid import FrechetInceptionDistance
 
-from infogan import quality
 from infogan.codes import LatentSpace
 from infogan.errors import UserError
 from infogan.networks import build
@@ -23,7 +15,6 @@ from infogan.options import Model
 from infogan.quality import (
     FEATURES,
     Classifier,
-    InceptionDistance,
     Judge,
     class_entropy,
     classifier_frechet_distance,
@@ -31,7 +22,6 @@ from infogan.quality import (
     frechet_distance,
     generated,
     generation_quality,
-    inception,
     look,
     precision_recall,
     purity,
@@ -474,140 +464,3 @@ def test_a_judge_sees_test_images_that_it_has_not_learned(
     assert {"purity", "class_entropy", "precision", "recall_of_real"} <= numbers.keys()
     assert numbers == judge.judge(made, categories, 2)
     assert "purity" not in judge.judge(made, None, 2)
-
-
-# --- Inception -----------------------------------------------------------------------------------
-
-
-CPU = torch.device("cpu")
-
-
-class Means(nn.Module):
-    """In place of Inception: the mean of each quarter of the image, in each of three channels."""
-
-    num_features = 12
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        assert images.shape[1] == 3
-        return nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1)
-
-
-@pytest.fixture
-def means(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """torchmetrics' FID of `Means`; gives the weights that were asked for."""
-    asked: list[str] = []
-
-    def metric(weights: str) -> Any:
-        asked.append(weights)
-        return FrechetInceptionDistance(Means(), reset_real_features=False)
-
-    monkeypatch.setattr(quality, "inception", metric)
-    return asked
-
-
-def mean_features(images: np.ndarray) -> np.ndarray:
-    return Means()(torch.from_numpy(images).expand(-1, 3, -1, -1)).double().numpy()
-
-
-def test_the_inception_distance_is_that_to_half_of_the_real_images(
-    means: list[str], digits: tuple[np.ndarray, np.ndarray]
-) -> None:
-    real, made = digits[0][:130], digits[0][200:330] // 2
-    distance = InceptionDistance("w.pth", real, 60, 3, CPU)
-    numbers = distance.judge(made)
-    assert means == ["w.pth"]
-    assert numbers["frechet_inception_images"] == 60
-
-    halves = np.split(np.random.default_rng(3).permutation(130)[:120], 2)
-    reference, held_out = (mean_features(real[half]) for half in halves)
-    features = mean_features(made[:60])
-    # torchmetrics gives a number of single precision.
-    expected = classifier_frechet_distance(reference, features)
-    assert numbers["frechet_inception_distance"] == pytest.approx(expected, rel=1e-5)
-    floor = classifier_frechet_distance(reference, held_out)
-    assert numbers["frechet_inception_distance_of_real"] == pytest.approx(floor, rel=1e-4)
-    assert numbers["frechet_inception_distance"] > 10 * floor
-
-
-def test_a_model_is_judged_as_if_there_had_been_no_other(
-    means: list[str], digits: tuple[np.ndarray, np.ndarray]
-) -> None:
-    real, good, bad = digits[0][:100], digits[0][100:150], digits[0][150:200] // 3
-    alone = InceptionDistance("w.pth", real, 50, 0, CPU).judge(good)
-    second = InceptionDistance("w.pth", real, 50, 0, CPU)
-    second.judge(bad)
-    assert second.judge(good) == alone
-
-
-def test_of_few_real_images_no_more_generated_ones_are_looked_at(
-    means: list[str], digits: tuple[np.ndarray, np.ndarray]
-) -> None:
-    distance = InceptionDistance("w.pth", digits[0][:41], 5000, 0, CPU)
-    assert distance.judge(digits[0][:90])["frechet_inception_images"] == 20
-    assert distance.judge(digits[0][:90]) == distance.judge(digits[0][:20])
-
-
-@pytest.fixture(scope="module")
-def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of the FID's network that have learned nothing."""
-    path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    network = feature_extractor_inceptionv3.FeatureExtractorInceptionV3
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *_, **__: 0
-        )
-        patch.setattr(network, "load_state_dict", lambda *_: None)
-        torch.save(network("inception-v3-compat", ["2048"]).state_dict(), path)
-    return path
-
-
-def test_weights_of_the_inception_network_are_those_of_the_file(
-    random_inception: Path, digits: tuple[np.ndarray, np.ndarray]
-) -> None:
-    metric = inception(str(random_inception))
-    saved = torch.load(random_inception, weights_only=True)
-    assert all(
-        torch.equal(saved[name], value) for name, value in metric.inception.state_dict().items()
-    )
-    metric.update(torch.from_numpy(digits[0][:2]).expand(-1, 3, -1, -1), real=True)
-    assert metric.real_features_sum.shape == (2048,)
-    assert metric.real_features_sum.abs().sum() > 0
-    assert not metric.inception.use_antialias  # as the original does
-    metric.reset()
-    assert metric.real_features_num_samples == 2
-
-
-class Harm:
-    """A pickle that does something."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
-
-
-def test_what_are_no_inception_weights_is_refused_and_nothing_in_it_is_run(tmp_path: Path) -> None:
-    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    torch.save(Harm(tmp_path / "harmed"), tmp_path / "harm.pth")
-    (tmp_path / "text.pth").write_text("weights")
-    (tmp_path / "empty.pth").touch()
-    for name in ("other", "tensor", "harm", "text", "empty"):
-        with pytest.raises(
-            UserError, match=rf"{name}\.pth, which does not hold the weights of the"
-        ):
-            inception(str(tmp_path / f"{name}.pth"))
-    assert not (tmp_path / "harmed").exists()
-    for name, why in (("missing.pth", "No such file or directory"), ("", "Is a directory")):
-        with pytest.raises(UserError, match=rf"which cannot be read \({why}\): it should be"):
-            inception(str(tmp_path / name))
-
-
-@pytest.mark.parametrize("package", ["torch_fidelity", "torchmetrics.image.fid"])
-def test_without_torchmetrics_the_extra_is_named(
-    package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=r"pip install 'infogan\[fid\]'"):
-        inception("weights.pth")

@@ -300,6 +300,11 @@ def test_a_run_has_one_version_and_the_best_is_the_best_of_comparable_ones(
     publish(client, run(), with_error(0.1))
     publish(client, second, with_error(0.1))
     assert best() == "6"
+    # 6. What is no number wins nothing, and is in nobody's way.
+    assert publish(client, run(), with_error(math.nan)) == "7"
+    assert best() == "6"
+    publish(client, run(), with_error(0.05))
+    assert best() == "8"
     # The run shows its model, and the model its files.
     outputs = client.get_run(second).outputs.model_outputs
     assert len(outputs) == 1

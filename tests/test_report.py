@@ -154,6 +154,12 @@ def test_generated_images_are_judged_beside_real_ones_and_by_no_other_name() -> 
     sentence = "Fréchet inception distance (FID) of 5,000 generated images 23.4 (real images 4.2)."
     assert findings(fid) == [sentence]
     assert findings(numbers | fid) == [*findings(numbers), sentence]
+    over_seeds = {
+        f"{what}.generated.frechet_inception_distance": value
+        for what, value in (("mean", 24), ("deviation", 1), ("best", 23.44), ("worst", 24.56))
+    }
+    told = findings(fid | over_seeds | {"seeds": 2})
+    assert told[-1].startswith("Over 2 seeds: generated.frechet_inception_distance 24.000 ± 1.000")
 
 
 def test_the_error_stands_beside_every_reference() -> None:

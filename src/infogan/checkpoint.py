@@ -10,6 +10,7 @@ import io
 import logging
 import pickle
 import re
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,15 +38,18 @@ def save(
     """
     payload = {"of": _owner(folder, name), "format": _FORMAT, "content": content}
     path = _path(folder, name, iteration)
-    if path.exists():
+    if path.exists() and _written.get(path) != _stamp(path):
         _read(path, folder, name, torch.device("cpu"))  # which sets aside what is not to be lost
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(bytes(_DIGEST))
         hashed = _Hashed(file)
+        before = sys.exc_info()[1]
         try:
             torch.save(payload, hashed)  # type: ignore[arg-type]  # it only writes
-        except RuntimeError as error:  # of a file that torch could not close: it was interrupted
-            raise error.__context__ or error from None
+        except RuntimeError as error:
+            # Where a file cannot be written torch fails once more, closing it, and says no reason.
+            reason = error.__context__
+            raise (error if reason in (None, before) else reason) from None
         file.seek(0)
         file.write(hashed.digest())
     _written[path] = _stamp(path)

@@ -85,7 +85,7 @@ class Guards:
         for dataset in datasets:
             _refuse_blocks_that_do_not_fit(dataset, catalog)
             _warn_of_slow_arithmetic(dataset, catalog, pipeline.all_outputs())
-            _refuse_other_weights(dataset, catalog, pipeline.all_outputs())
+            _refuse_wrong_inception_weights(dataset, catalog, pipeline.all_outputs())
         if threading.current_thread() is threading.main_thread():  # else Python forbids it
             # A polite kill ends like Ctrl-C: saved, and on record as killed.
             signal.signal(signal.SIGTERM, _interrupt)
@@ -264,15 +264,16 @@ def _warn_of_slow_arithmetic(
         )
 
 
-def _refuse_other_weights(
+def _refuse_wrong_inception_weights(
     dataset: str, catalog: CatalogProtocol, outputs: Collection[str]
 ) -> None:
     """UserError before a training, not hours later, where the FID that is asked for cannot be."""
     evaluation = Evaluation.model_validate(catalog.load(f"params:{dataset}.evaluation"))
-    if evaluation.inception_weights and f"{dataset}.generation" in outputs:
-        from infogan.quality import inception
+    waiting = {f"{dataset}.record", f"{dataset}.generation"} & set(outputs)
+    if waiting and evaluation.inception_weights is not None:
+        from infogan.inception import load_metric
 
-        inception(evaluation.inception_weights)
+        load_metric(evaluation.inception_weights)
 
 
 def _refuse_few_images(images: int, model: Model, training: Training) -> None:

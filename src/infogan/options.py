@@ -754,8 +754,9 @@ class Evaluation(Block):
     # Real images that batch norm is re-estimated on.
     recalibration_images: Annotated[int, Field(ge=2, strict=True)]
     kmeans_restarts: Positive
-    generated_images: Natural  # that a classifier judges, where there are labels; 0: none
-    inception_weights: str | None = None  # path; None: no Inception FID of generated images
+    # That a classifier judges, where there are labels, and Inception, where its weights are given.
+    generated_images: Natural
+    inception_weights: str | None = None  # path, for the FID of those images; None: no FID
     traversal_rows: Positive
     traversal_columns: Annotated[int, Field(ge=2, strict=True)]
     traversal_range: Range  # in units of the prior's half-width
@@ -766,6 +767,15 @@ class Evaluation(Block):
         if limits[0] >= limits[1]:
             raise ValueError(f"range {list(limits)} is the wrong way round: smaller number first")
         return limits
+
+    @field_validator("inception_weights")
+    @classmethod
+    def _something_to_judge(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        if weights is not None and info.data.get("generated_images") == 0:
+            raise ValueError(
+                f"{weights!r} is for images, but generated_images is 0: say how many, as 5000"
+            )
+        return weights
 
 
 class TrackingSettings(Options):

@@ -2,16 +2,13 @@
 
 THIS IS NOT THE INCEPTION FID. The same formulas, on the features of a small network that is
 trained here on the images at hand and their labels: such distances compare models of one data set
-by one classifier, and with nothing published. The Inception FID is there, too, for those who have
-the weights: `InceptionDistance`, which is torchmetrics'.
+by one classifier, and with nothing published. The Inception FID is in `infogan.inception`.
 
 Every number stands beside what real images get from each other, `generation_quality`, and the
 classifier's own accuracy. Shapes: N images (N, C, H, W) in uint8, F features.
 """
 
-import pickle
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +30,6 @@ ITERATIONS = 1000  # whatever the size of the data set: two epochs of MNIST
 BATCH_SIZE = 128
 _PEAK_RATE = 4e-3  # of Adam's learning rate, which rises to it and falls to nothing
 _PASS = 500  # images at a time; in eval mode the result does not depend on it
-
-_INCEPTION_PASS = 50  # images at a time, which become 299 pixels wide
-_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth, as torch-fidelity publishes it"
 
 NEIGHBOURS = 3  # Kynkäänniemi et al. 2019, section 3.1
 MOST_IMAGES = 5000  # of each kind: the time of precision and recall grows with the square
@@ -336,73 +330,6 @@ class Judge:
             "class_entropy": class_entropy(classes),
             **({} if categories is None else purity(categories, classes)),
         }
-
-
-class InceptionDistance:
-    """The Fréchet inception distance of generated images, as torchmetrics computes it.
-
-    Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule", with the ``weights`` of a
-    file and the resizing of the original. Half of ``2 * images`` real ones, drawn at random, is
-    what generated ones are compared with; the other half, as if it had been generated, gives
-    ``of_real``. Grey images are shown in three equal channels. The number is biased upwards, the
-    more so the fewer the images: published ones are of 50,000 and more.
-    """
-
-    def __init__(
-        self, weights: str, real: np.ndarray, count: int, seed: int, device: torch.device
-    ) -> None:
-        self._metric = inception(weights).to(device)
-        self.images = min(len(real) // 2, count)
-        drawn = np.random.default_rng(seed).permutation(len(real))[: 2 * self.images]
-        reference, held_out = np.split(drawn, 2)
-        self._show(real[np.sort(reference)], real=True)
-        self.of_real = self._distance(real[np.sort(held_out)])
-
-    def judge(self, made: np.ndarray) -> dict[str, float]:
-        """The distance of as many generated images, (N, C, H, W), beside that of real ones."""
-        return {
-            "frechet_inception_images": float(self.images),
-            "frechet_inception_distance": self._distance(made[: self.images]),
-            "frechet_inception_distance_of_real": self.of_real,
-        }
-
-    def _distance(self, images: np.ndarray) -> float:
-        self._metric.reset()  # all but what it has seen of real images
-        self._show(images, real=False)
-        return float(self._metric.compute())
-
-    @torch.no_grad()
-    def _show(self, images: np.ndarray, *, real: bool) -> None:
-        for start in range(0, len(images), _INCEPTION_PASS):
-            part = torch.from_numpy(images[start : start + _INCEPTION_PASS])
-            self._metric.update(part.expand(-1, 3, -1, -1).to(self._metric.device), real=real)
-
-
-def inception(weights: str) -> Any:
-    """FID of torchmetrics with the weights of a file. UserError if one or the other is missing."""
-    try:
-        import torch_fidelity  # noqa: F401 - torchmetrics has the network from it
-        from torchmetrics.image.fid import FrechetInceptionDistance
-    except ModuleNotFoundError:
-        raise UserError(
-            "The Inception FID needs torchmetrics and torch-fidelity: pip install 'infogan[fid]'."
-        ) from None
-    try:
-        # torch-fidelity would run whatever a pickle tells it to.
-        torch.load(weights, map_location="cpu", weights_only=True)
-        return FrechetInceptionDistance(
-            reset_real_features=False, feature_extractor_weights_path=weights, antialias=False
-        )
-    except OSError as error:
-        raise UserError(
-            f"evaluation.inception_weights is {weights}, which cannot be read "
-            f"({error.strerror}): it should be the path of {_INCEPTION_FILE}."
-        ) from None
-    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError):
-        raise UserError(
-            f"evaluation.inception_weights is {weights}, which does not hold the weights of the "
-            f"FID's Inception network: it should be the path of {_INCEPTION_FILE}."
-        ) from None
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ installed, and models of different ages keep apart within one process. Nothing i
 import hashlib
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def publish(client: "MlflowClient", run_id: str, candidate: Candidate) -> str:
     number = str(found[0].version) if found else _register(client, run_id, candidate)
     client.update_model_version(candidate.name, number, candidate.words)
     what = score(candidate.metrics) if candidate.competes else None
-    if what:
+    if what and math.isfinite(what[1]):  # else it is better and worse than none
         tags = {_SCORE_OF: what[0], _SCORE: repr(what[1]), _TEST: candidate.test_sha256}
         for name, value in tags.items():
             client.set_model_version_tag(candidate.name, number, name, value)

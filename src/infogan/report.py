@@ -161,7 +161,14 @@ def _over_seeds(metrics: Mapping[str, float]) -> list[str]:
         if f"mean.{name}" in metrics
         and (
             name == "error_one_to_one"
-            or name.startswith(("lower_bound.", "correlation.", "generated.classifier_frechet"))
+            or name.startswith(
+                (
+                    "lower_bound.",
+                    "correlation.",
+                    "generated.classifier_frechet",
+                    "generated.frechet_inception",
+                )
+            )
         )
     ]
 

@@ -190,30 +190,31 @@ def judge_images(
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """How good the images of every seed's model are to a small classifier of the data set.
 
-    ``generated.…``, of the first seed's model, and of the others by their seeds. No classifier
-    where there are no two classes of labels, or images too few or too small for one. To Inception,
-    too, where its weights are at hand.
+    ``generated.…``, of the first seed's model, and of the others by their seeds. The classifier
+    judges where there are two classes of labels, and images neither too few nor too small for it;
+    where its weights are given, Inception judges, too, with labels or without.
     """
     from infogan.codes import LatentSpace
     from infogan.devices import choose_device, exact
-    from infogan.quality import NEIGHBOURS, SMALLEST, InceptionDistance, Judge, generated
+    from infogan.inception import InceptionDistance
+    from infogan.quality import NEIGHBOURS, SMALLEST, Judge, generated
     from infogan.seeds import derive_seed
 
     shown, judge, inception = images["test"], None, None
     count = max(evaluation.generated_images, NEIGHBOURS + 1)
-    many = evaluation.generated_images and len(shown) >= 2 * (NEIGHBOURS + 1)
+    enough = evaluation.generated_images > 0 and len(shown) >= 2 * (NEIGHBOURS + 1)
     told = all(len(labels[split]) for split in ("train", "test"))
     seed = derive_seed(evaluation.seed, _QUALITY)
-    if many and min(shown.shape[2:]) >= SMALLEST and told and len(set(labels["train"])) > 1:
+    if enough and min(shown.shape[2:]) >= SMALLEST and told and len(set(labels["train"])) > 1:
         judge = Judge.of(
             (images["train"], shown),
             (labels["train"], labels["test"]),
             derive_seed(evaluation.seed, _CLASSIFIER),
         )
-    if many and evaluation.inception_weights:
+    if enough and evaluation.inception_weights:
         exact()
         device = choose_device(evaluation.device)
-        inception = InceptionDistance(evaluation.inception_weights, shown, count, seed, device)
+        inception = InceptionDistance.of(evaluation.inception_weights, shown, count, seed, device)
     if judge is None and inception is None:
         return {}, {}
     code = next((code.name for code in model.codes if isinstance(code, CategoricalPrior)), None)
