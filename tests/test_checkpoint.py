@@ -209,7 +209,10 @@ def test_what_torch_cannot_save_is_said_also_while_something_else_is_handled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: Any) -> None:
-        raise RuntimeError("CUDA error: unspecified launch failure")
+        try:
+            raise KeyError("inner")
+        except KeyError:
+            raise RuntimeError("CUDA error: unspecified launch failure")  # noqa: B904 - as torch
 
     monkeypatch.setattr(torch.serialization, "_save", failing)
     try:

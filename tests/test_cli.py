@@ -34,6 +34,7 @@ def test_a_path_is_taken_as_it_is_typed(path: str) -> None:
 def test_that_of_weights_is_a_path_too() -> None:
     found = parsed("a.inception_weights=/a #b,a.seed=1")
     assert found == {"a": {"inception_weights": "/a #b", "seed": 1}}
+    assert parsed("a.inception_weights=null") == {"a": {"inception_weights": None}}
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])

@@ -26,6 +26,7 @@ from infogan.guards import (
     _refuse_wrong_inception_weights,
     _warn_of_slow_arithmetic,
 )
+from infogan.launcher import NODE_RANK
 from infogan.options import BLOCKS, Recipe
 from infogan.settings import CONFIG_LOADER_ARGS
 
@@ -220,6 +221,22 @@ def test_a_fid_that_cannot_be_is_refused_before_the_training(
     words = r"inception_weights is nowhere\.pth, which cannot be read"
     with pytest.raises(UserError, match=words) if refused else nullcontext():
         _refuse_wrong_inception_weights("mnist", catalog, {f"mnist.{output}"})
+
+
+@pytest.mark.parametrize(("rank", "refused"), [("0", True), ("1", False)])
+def test_a_run_asks_for_the_weights_on_the_machine_that_evaluates(
+    rank: str, refused: bool, mnist: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap_project(ROOT)
+    monkeypatch.setenv(NODE_RANK, rank)
+    monkeypatch.setattr("infogan.guards._help", lambda *_: None)
+    mnist = copy.deepcopy(mnist)
+    mnist["evaluation"]["inception_weights"] = "nowhere.pth"
+    blocks = {f"params:mnist.{name}": MemoryDataset(block) for name, block in mnist.items()}
+    catalog = DataCatalog({"parameters": MemoryDataset({"mnist": mnist}), **blocks})
+    run = Pipeline([node(lambda: 0, None, "record", name="fit")], namespace="mnist")
+    with pytest.raises(UserError, match="which cannot be read") if refused else nullcontext():
+        Guards(str).before_pipeline_run({}, run, catalog)
 
 
 def test_every_place_of_the_catalog_is_that_of_the_project_wherever_one_is_in_it() -> None:

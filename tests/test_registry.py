@@ -301,10 +301,15 @@ def test_a_run_has_one_version_and_the_best_is_the_best_of_comparable_ones(
     publish(client, second, with_error(0.1))
     assert best() == "6"
     # 6. What is no number wins nothing, and is in nobody's way.
-    assert publish(client, run(), with_error(math.nan)) == "7"
+    seventh = run()
+    assert publish(client, seventh, with_error(math.nan)) == "7"
     assert best() == "6"
-    publish(client, run(), with_error(0.05))
-    assert best() == "8"
+    publish(client, seventh, with_error(0.05))
+    assert best() == "7"
+    publish(client, seventh, with_error(math.nan))
+    assert best() == "6"
+    publish(client, run(), with_error(math.nan, test_sha256="third"))
+    assert best() == "6"
     # The run shows its model, and the model its files.
     outputs = client.get_run(second).outputs.model_outputs
     assert len(outputs) == 1

@@ -10,7 +10,6 @@ import io
 import logging
 import pickle
 import re
-import sys
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,13 +42,12 @@ def save(
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(bytes(_DIGEST))
         hashed = _Hashed(file)
-        before = sys.exc_info()[1]
         try:
             torch.save(payload, hashed)  # type: ignore[arg-type]  # it only writes
         except RuntimeError as error:
-            # Where a file cannot be written torch fails once more, closing it, and says no reason.
+            # Where writing fails, torch fails once more, as it closes the file, and hides why.
             reason = error.__context__
-            raise (error if reason in (None, before) else reason) from None
+            raise (reason if isinstance(reason, OSError | KeyboardInterrupt) else error) from None
         file.seek(0)
         file.write(hashed.digest())
     _written[path] = _stamp(path)

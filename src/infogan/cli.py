@@ -126,9 +126,9 @@ def parameters(context: click.Context, option: click.Parameter, value: Any) -> A
 
 def _text(key: str, written: str) -> str:
     """YAML of a value: of a path, the text itself, unless it is in quotes already."""
-    if not key.strip().endswith((".path", ".inception_weights")) or re.fullmatch(
-        r"'.*'|\".*\"", written
-    ):
+    weights = key.strip().endswith(".inception_weights") and written != "null"
+    is_path = weights or key.strip().endswith(".path")
+    if not is_path or re.fullmatch(r"'.*'|\".*\"", written):
         return written
     return "'" + written.replace("'", "''").replace("${", r"\${") + "'"
 

@@ -85,7 +85,8 @@ class Guards:
         for dataset in datasets:
             _refuse_blocks_that_do_not_fit(dataset, catalog)
             _warn_of_slow_arithmetic(dataset, catalog, pipeline.all_outputs())
-            _refuse_wrong_inception_weights(dataset, catalog, pipeline.all_outputs())
+            if node_rank() == 0:  # the others evaluate nothing
+                _refuse_wrong_inception_weights(dataset, catalog, pipeline.all_outputs())
         if threading.current_thread() is threading.main_thread():  # else Python forbids it
             # A polite kill ends like Ctrl-C: saved, and on record as killed.
             signal.signal(signal.SIGTERM, _interrupt)

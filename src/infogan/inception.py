@@ -1,7 +1,7 @@
 """The Inception FID of generated images, by torchmetrics, for those who have the weights.
 
 Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
-Equilibrium", section 3 of the appendix. Shapes: N images (N, C, H, W) in uint8.
+Equilibrium", appendix A1. Shapes: N images (N, C, H, W) in uint8.
 """
 
 import os

@@ -23,7 +23,7 @@ RENDEZVOUS = "INFOGAN_RENDEZVOUS"  # host:port, an address of machine 0 that all
 # As torch's launcher would, which does not put back what was there before.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
-_PATIENCE = 5  # seconds; ten times a second the launcher looks whether a process is dead
+_PATIENCE = 5  # seconds; the launcher looks ten times a second, unless the machine is busy
 
 _kept: Any = None  # where several machines meet, for as long as machine 0 runs
 
@@ -227,8 +227,8 @@ def _work(
             told = traceback.format_exc()
     (folder / f"{local_rank}.error").write_bytes(pickle.dumps(told))
     if isinstance(told, _Lost):
-        # The launcher tells only of the process that it sees to be dead first, then ends the
-        # others: that shall be the one that was lost, if it is on this machine.
+        # So that the launcher sees the one that was killed first, and can name the signal; then
+        # it ends this one.
         time.sleep(_PATIENCE)
     raise SystemExit(1)
 

@@ -94,24 +94,33 @@ def publish(client: "MlflowClient", run_id: str, candidate: Candidate) -> str:
     number = str(found[0].version) if found else _register(client, run_id, candidate)
     client.update_model_version(candidate.name, number, candidate.words)
     what = score(candidate.metrics) if candidate.competes else None
-    if what and math.isfinite(what[1]):  # else it is better and worse than none
+    if what:
         tags = {_SCORE_OF: what[0], _SCORE: repr(what[1]), _TEST: candidate.test_sha256}
         for name, value in tags.items():
             client.set_model_version_tag(candidate.name, number, name, value)
         best = _best(client.search_model_versions(f"name='{candidate.name}'"), tags)
-        client.set_registered_model_alias(candidate.name, BEST, best)
+        if best is not None:
+            client.set_registered_model_alias(candidate.name, BEST, best)
     return number
 
 
-def _best(versions: "list[ModelVersion]", like: Mapping[str, str]) -> str:
-    """The best of those judged by the same number on the same images; of equals the newest."""
+def _best(versions: "list[ModelVersion]", like: Mapping[str, str]) -> str | None:
+    """The best of those judged by the same number on the same images; of equals the newest.
+
+    A score that is not finite wins nothing: NaN is neither larger nor smaller than another.
+    """
     rivals = [
         each
         for each in versions
         if all(each.tags.get(name) == like[name] for name in (_SCORE_OF, _TEST))
+        and math.isfinite(float(each.tags[_SCORE]))
     ]
-    best = max(rivals, key=lambda each: (float(each.tags[_SCORE]), int(each.version)))
-    return str(best.version)
+    best = max(
+        rivals,
+        key=lambda each: (float(each.tags[_SCORE]), int(each.version)),
+        default=None,
+    )
+    return None if best is None else str(best.version)
 
 
 def _register(client: "MlflowClient", run_id: str, candidate: Candidate) -> str:

@@ -467,6 +467,18 @@ def test_inception_judges_without_labels_too_where_its_weights_are_given(
     assert not [name for name in summary if "of_real" in name or "inception_images" in name]
 
 
+def test_too_few_images_for_a_fid_are_said_to_be(
+    weigh: Weigh, model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluation = EVALUATION.model_copy(
+        update={"generated_images": 20, "inception_weights": "w.pth"}
+    )
+    images = Arrays({"train": IMAGES["train"], "test": IMAGES["test"][:7]})
+    found = nodes.judge_images(weigh(model), {}, images, LABELS, CARD, model, evaluation)
+    assert found == ({}, {})
+    assert caplog.messages == ["There are only 7 test images, too few for the FID"]
+
+
 @pytest.mark.parametrize("why", ["not asked for", "no labels", "one class", "few", "small"])
 def test_where_no_classifier_can_be_trained_images_are_not_judged(
     weigh: Weigh, model: Model, why: str

@@ -1,5 +1,6 @@
 """From trained models to numbers, categories and traversals."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     import torch
 
     from infogan.networks import Discriminator, Networks
+
+_logger = logging.getLogger(__name__)
 
 # What a seed is used for; each purpose has a stream of its own.
 _BOUND, _TRAVERSAL, _UNTRAINED, _KMEANS, _FACTORS, _CLASSIFIER, _GENERATED, _QUALITY = range(
@@ -191,8 +194,8 @@ def judge_images(
     """How good the images of every seed's model are to a small classifier of the data set.
 
     ``generated.…``, of the first seed's model, and of the others by their seeds. The classifier
-    judges where there are two classes of labels, and images neither too few nor too small for it;
-    where its weights are given, Inception judges, too, with labels or without.
+    judges where there are two classes of labels, and images not too small for it; where its
+    weights are given, Inception judges, too, with labels or without. Neither, of too few images.
     """
     from infogan.codes import LatentSpace
     from infogan.devices import choose_device, exact
@@ -211,6 +214,8 @@ def judge_images(
             (labels["train"], labels["test"]),
             derive_seed(evaluation.seed, _CLASSIFIER),
         )
+    if evaluation.inception_weights and not enough:
+        _logger.warning("There are only %d test images, too few for the FID", len(shown))
     if enough and evaluation.inception_weights:
         exact()
         device = choose_device(evaluation.device)
