@@ -708,7 +708,7 @@ class Training(Block):
     resume: Literal["auto", "never"] = "auto"  # from a checkpoint of the same training
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     seeds_at_once: Positive | None = None  # side by side; if absent: all on a GPU, one on a CPU
-    deterministic: Switch = False  # on a GPU; a CPU always is, with as many threads
+    deterministic: Switch = False  # on a GPU; a CPU always is, with the same number of threads
     cuda_graph: Switch = True  # on a GPU: record the iteration once, then replay it
     profile: Switch = False  # some iterations to a trace and a table of operators
     devices: Positive = 1  # processes on a machine, a GPU each or a part of the CPU
