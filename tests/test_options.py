@@ -328,15 +328,13 @@ def test_a_number_in_place_of_a_block_is_refused(training_block: dict[str, Any])
     refuses(Training, content, "training.clustering is 5: write its keys, each with a value.")
 
 
-def test_clustering_is_of_a_code_with_categories_and_in_one_process(
+def test_clustering_is_of_a_code_with_categories(
     model: Model, make_training: Callable[..., Training]
 ) -> None:
     data = Data.model_validate(DATA)
-    check_blocks(data, model, make_training(clustering=CLUSTERING))
+    check_blocks(data, model, make_training(clustering=CLUSTERING, devices=2))
     with pytest.raises(UserError, match=r"clustering\.code names 'c2', but the categorical codes"):
         check_blocks(data, model, make_training(clustering={**CLUSTERING, "code": "c2"}))
-    with pytest.raises(UserError, match=r"is 2, but training\.clustering is for one process"):
-        check_blocks(data, model, make_training(clustering=CLUSTERING, devices=2))
 
 
 def test_without_categories_there_is_no_consistency(

@@ -927,11 +927,6 @@ def check_training(model: Model, training: Training) -> None:
                 f"training.{key} names {name!r}, but the categorical codes of the "
                 f"model are {', '.join(categorical) or 'none'}."
             )
-    if training.clustering and training.processes > 1:
-        raise UserError(
-            f"training.devices x training.nodes is {training.processes}, but training.clustering "
-            "is for one process: leave both at 1, or cluster nothing."
-        )
     share, rest = divmod(training.batch_size, training.processes)
     if rest or share < 2:
         raise UserError(

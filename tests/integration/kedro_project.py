@@ -97,6 +97,11 @@ class Project:
     def data(self, *parts: str) -> Path:
         return self.folder.joinpath("data", "smoke", *parts)
 
+    def reached(self, root: str = "data/smoke") -> int:
+        """The iteration of the newest checkpoint of InfoGAN, seed 0; -1 if there is none."""
+        found = (self.folder / root / "06_checkpoints" / "digits").glob("*/infogan.0.*.pt")
+        return max((int(path.name.split(".")[2]) for path in found), default=-1)
+
     def store(self) -> "MlflowClient":
         """What MLflow knows of the project."""
         from mlflow import MlflowClient

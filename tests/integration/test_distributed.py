@@ -34,6 +34,19 @@ CONSISTENCY = {
     "shift": 0.1,
     "generated": 0.5,
 }
+CLUSTERING = {
+    "code": "c1",
+    "weight": 1.0,
+    "iterations": 4,
+    "refinements": 3,
+    "lr": 1e-3,
+    "temperature": 0.5,
+    "certainty": 0.3,
+    "rotation": 0.2,
+    "scale": 0.1,
+    "shear": 0.1,
+    "shift": 0.1,
+}
 
 
 @pytest.fixture
@@ -50,6 +63,7 @@ def cases(
         "baseline": case("baseline", baseline="head"),
         "replica": case("infogan", batch_norm="replica"),
         "extended": case("infogan", consistency=CONSISTENCY, instance_noise=0.1),
+        "taught": case("infogan", clustering=CLUSTERING),
     }
 
 
@@ -59,7 +73,7 @@ def test_two_processes_give_the_curve_and_the_model_of_one(
     both = launch("curves", together.curves, (cases,), cases["infogan"][2])
 
     # In double precision even twenty iterations make little of rounding.
-    for label in ("infogan", "baseline", "extended"):
+    for label in ("infogan", "baseline", "extended", "taught"):
         expected, arrays = together.curve(Peers(), *cases[label])
         found, theirs = both[label]
         np.testing.assert_allclose(found, expected, rtol=1e-8, err_msg=label)
@@ -90,6 +104,20 @@ def test_processes_that_share_a_cpu_stop_after_the_iteration_and_save_it(
     given = tmp_path, model, training, images
     assert launch("stopped", together.stopped, given, training) == 3
     assert os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "600"  # seconds, to save
+
+
+def test_two_processes_have_the_teacher_of_one_also_after_an_interruption(
+    cases: dict[str, tuple[Any, ...]], make_training: Callable[..., Training], tmp_path: Path
+) -> None:
+    _, model, training, images, _ = cases["taught"]
+    both = launch(
+        "taught", together.taught, (tmp_path / "both", model, training, images), training
+    )
+    alone = make_training(clustering=CLUSTERING)
+    expected = together.taught(Peers(), tmp_path / "alone", model, alone, images)
+    assert both.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(both[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -177,24 +205,18 @@ def test_a_machine_that_helps_does_nothing_else(trained: Trained) -> None:
     assert "this machine helps machine 0 to train" in done.stderr
 
 
-def newest(project: Project) -> int:
-    """The iteration of the last checkpoint."""
-    found = project.data("06_checkpoints/digits").glob("*/infogan.0.*.pt")
-    return max((int(path.name.split(".")[2]) for path in found), default=0)
-
-
 def test_an_interrupted_training_of_two_processes_goes_on_as_if_nothing_had_happened(
     trained: Trained,
 ) -> None:
     project = replace(trained.project, variables={"INFOGAN_TRACKING": "0"})
     process = project.start(*TRAINING, options(devices=2))
-    project.wait_for(process, lambda: newest(project) > 0)
+    project.wait_for(process, lambda: project.reached() > 0)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=240)
     assert process.returncode != 0
     assert "Traceback" not in err
     stopped = re.findall(r"infogan stops at iteration (\d+), which is saved", err)
-    assert [int(iteration) for iteration in stopped] == [newest(project)]
+    assert [int(iteration) for iteration in stopped] == [project.reached()]
 
     done = project.run(*TRAINING, options(devices=2))
     assert done.returncode == 0, done.stderr

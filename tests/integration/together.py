@@ -14,8 +14,9 @@ from torch import Tensor
 
 from infogan import checkpoint
 from infogan.batches import Share, batches
+from infogan.clustering import frozen
 from infogan.distributed import Peers, distribute
-from infogan.networks import to_arrays, to_pixels
+from infogan.networks import build, to_arrays, to_pixels
 from infogan.options import Model, Training
 from infogan.pipelines.training.nodes import _Fit, _Stop
 from infogan.training import Game, State, d_q_step, g_step, infogan, regular_gan, start
@@ -54,6 +55,8 @@ def curve(
         if not peers.alone:
             distribute(state, synchronised=training.batch_norm == "synchronised")
         game = GAMES[name](model, training, peers.share)
+        if game.clustering:
+            state.teacher = frozen(build(model, (1, 8, 8), seed=1).discriminator)
         numbers = peers.mean(rows(state, game, torch.from_numpy(images), count))
     arrays = to_arrays(state.networks)
     firsts = peers.from_first(lambda: arrays)
@@ -113,3 +116,32 @@ def stopped(
     saved = peers.from_first(lambda: checkpoint.reached(next(folder.iterdir()), "infogan.0"))
     assert saved == [fit._state.iteration]
     return saved[0]
+
+
+def taught(
+    peers: Peers, folder: Path, model: Model, training: Training, images: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The teacher's arrays, the same in all, which were stopped after its third iteration."""
+    card = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": len(images)}}}
+    given = peers, "infogan", images, card, folder, model, training
+
+    def third() -> bool:
+        last = peers.share.rank == peers.share.processes - 1
+        return last and fit._apprentice is not None and fit._apprentice.done == 3
+
+    fit = _Fit(*given)
+    with suppress(_Stop):
+        for _ in fit.steps(third):
+            pass
+    assert fit._apprentice is not None
+    assert fit._apprentice.done == 3
+    fit = _Fit(*given)
+    for _ in fit.steps(lambda: False):
+        pass
+    assert fit._state.teacher is not None
+    assert not fit._state.teacher.training
+    arrays = {name: value.numpy() for name, value in fit._state.teacher.state_dict().items()}
+    firsts = peers.from_first(lambda: arrays)
+    assert arrays.keys() == firsts.keys()
+    assert all(np.array_equal(arrays[name], firsts[name]) for name in arrays)
+    return arrays

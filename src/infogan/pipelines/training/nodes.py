@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # for private functions only: the signatures of nodes must re
     from infogan.alarms import Alarms
     from infogan.clustering import Apprentice
     from infogan.distributed import Peers
+    from infogan.networks import Discriminator
     from infogan.training import Game, State
 
 _logger = logging.getLogger(__name__)
@@ -199,6 +200,13 @@ def _to_open(images: "np.ndarray") -> "Callable[[], np.ndarray]":
         where = (images.filename, images.dtype, "r", images.offset, images.shape)
         return partial(np.memmap, *where)
     return partial(np.asarray, images)
+
+
+def _idling(apprentice: "Apprentice") -> "Generator[None]":
+    """As many iterations as another process needs to teach its own."""
+    while apprentice.done < apprentice.iterations:
+        apprentice.done += 1
+        yield
 
 
 class _Stop(Exception):
@@ -466,7 +474,7 @@ class _Fit:
             yield
 
     def _cluster(self, options: Clustering) -> "Generator[None]":
-        """Train the teacher."""
+        """Train the teacher. Of several processes the first one does; the others keep its pace."""
         from tqdm import tqdm
 
         from infogan.clustering import Apprentice
@@ -481,20 +489,25 @@ class _Fit:
             _logger.info(
                 "%s: the clustering goes on from iteration %d", self._name, self._apprentice.done
             )
-        steps = self._apprentice.learn(self._hold(self._device))
+        steps = (
+            self._apprentice.learn(self._hold(self._device))
+            if self._peers.first
+            else _idling(self._apprentice)
+        )
         with tqdm(
             total=self._apprentice.iterations,
             initial=self._apprentice.done,
             desc="clusters",
             unit="it",
             dynamic_ncols=True,
+            disable=not self._peers.first,
             mininterval=15,
         ) as bar:
             while True:
                 try:
                     next(steps)
                 except StopIteration as end:
-                    self._state.teacher, self._apprentice = end.value, None
+                    self._state.teacher, self._apprentice = self._given(end.value), None
                     break
                 self._pause()
                 bar.update()
@@ -502,6 +515,26 @@ class _Fit:
                     self._save()
                 yield
         self._save()
+
+    def _given(self, teacher: "Discriminator | None") -> "Discriminator":
+        """The first process's teacher, in every process."""
+        import torch
+
+        from infogan.clustering import frozen
+        from infogan.networks import Discriminator
+
+        def learned() -> "dict[str, Tensor]":
+            """On the CPU, for the first one's GPU is not that of the others."""
+            assert teacher is not None
+            return {name: value.cpu() for name, value in teacher.state_dict().items()}
+
+        weights = self._peers.from_first(learned)
+        if teacher:
+            return teacher
+        given = Discriminator(self._model, self._image_shape)
+        given.load_state_dict(weights)
+        given.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen(given)
 
     def _profiled(self, steps: "Iterator[Tensor]") -> "Iterator[Tensor]":
         from infogan.profiling import NEEDED, profiled
