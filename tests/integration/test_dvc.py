@@ -388,8 +388,7 @@ def test_a_killed_reproduction_goes_on_and_what_is_up_to_date_is_not_run_again(
     with subprocess.Popen(
         repro, cwd=folder, env=project.environment(), start_new_session=True
     ) as process:
-        checkpoints = folder / "data" / "06_checkpoints" / "digits"
-        project.wait_for(process, lambda: any(checkpoints.glob("*/infogan.0.*.pt")))
+        project.wait_for(process, lambda: project.reached("data") > 0)
         os.killpg(process.pid, signal.SIGKILL)
     assert not (folder / "data" / "06_models" / "digits").exists()
 

@@ -16,7 +16,7 @@ RESULTS = ["06_models/digits/infogan.safetensors", "08_reporting/digits/history.
 def stopped(ingested: Project) -> Project:
     """One whose training was stopped after its first checkpoint."""
     process = ingested.start("--pipelines=digits.training", LONG)
-    ingested.wait_for(process, lambda: bool(checkpoints(ingested)))
+    ingested.wait_for(process, lambda: ingested.reached() > 0)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=300)
     return ingested

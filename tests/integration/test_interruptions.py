@@ -20,8 +20,8 @@ RESULTS = [
 
 
 def saved(project: Project) -> bool:
-    """Whether there is a checkpoint."""
-    return any(project.data("06_checkpoints/digits").glob("*/infogan.0.*.pt"))
+    """Whether there is a checkpoint of the game."""
+    return project.reached() > 0
 
 
 def interrupt(project: Project, number: signal.Signals) -> subprocess.CompletedProcess[str]:
@@ -212,14 +212,10 @@ def test_signals_break_off_an_evaluation_and_no_point_is_lost_or_sent_twice(
     assert whole.run("--pipelines=digits.training", EVALUATING).returncode == 0
     project = make_ingested(tracked=True)
 
-    def newest() -> int:
-        paths = project.data("06_checkpoints/digits").glob("*/infogan.0.*.pt")
-        return max((int(path.name.split(".")[2]) for path in paths), default=-1)
-
     process = project.start("--pipelines=digits.training", EVALUATING)
     assert process.stderr is not None
     said = ""
-    while "0/300" not in said:  # the bar, which is there before the first of 20,000 codes
+    while "8/8" not in said:  # all is clustered, just before the first of 20,000 codes
         said += process.stderr.read(1)
         assert process.poll() is None
     err = end(process, signal.SIGTERM)
@@ -227,7 +223,7 @@ def test_signals_break_off_an_evaluation_and_no_point_is_lost_or_sent_twice(
     assert status(project) == "KILLED"
 
     process = project.start("--pipelines=digits.training", EVALUATING)
-    project.wait_for(process, lambda: newest() == 149)
+    project.wait_for(process, lambda: project.reached() == 149)
     err = end(process, signal.SIGINT)
     assert "infogan stops at iteration 150, which is saved" in err
     assert status(project) == "KILLED"
@@ -236,7 +232,7 @@ def test_signals_break_off_an_evaluation_and_no_point_is_lost_or_sent_twice(
     project.wait_for(process, lambda: last_point(project) >= 200)
     process.kill()
     process.communicate(timeout=300)
-    assert newest() == 150
+    assert project.reached() == 150
 
     done = project.run("--pipelines=digits.training", EVALUATING)
     assert done.returncode == 0, done.stderr

@@ -16,9 +16,8 @@ from infogan.training import infogan, regular_gan, start, train
 BLOCKS = yaml.safe_load(
     (Path(__file__).parents[2] / "conf" / "base" / "parameters_digits.yml").read_text()
 )["digits"]
-MODEL, TRAINING = (
-    kind.model_validate(BLOCKS[name]) for name, kind in (("model", Model), ("training", Training))
-)
+MODEL = Model.model_validate(BLOCKS["model"])
+TRAINING = Training.model_validate({**BLOCKS["training"], "clustering": None})
 DIGITS = np.round(load_digits().images[:, None] * 255 / 16).astype(np.uint8)
 
 

@@ -163,7 +163,9 @@ def test_a_newcomer_finds_the_run_and_the_columns_that_matter(
     page.get_by_role("button", name="Close").click()  # the assistant
     page.get_by_text("Model training", exact=True).click()
     row = page.get_by_role("row").filter(has_text="smoke-digits")
-    row.get_by_text("InfoGAN on scikit-learn's digits.").wait_for()
+    row.get_by_text(
+        "InfoGAN on scikit-learn's digits, with categories that follow clusters."
+    ).wait_for()
     screenshot(page, "mlflow_experiments")
 
     page.get_by_role("link", name="smoke-digits").click()
@@ -254,7 +256,9 @@ def test_figures_and_report_are_among_the_artifacts(
     page = opened(f"{made.experiment}/runs/{made.parent.info.run_id}/artifacts")
     page.get_by_text("report.html", exact=True).click()
     report = page.frame_locator("iframe")
-    report.get_by_role("heading", name="InfoGAN on scikit-learn's digits").wait_for()
+    report.get_by_role(
+        "heading", name="InfoGAN on scikit-learn's digits, with categories that follow clusters"
+    ).wait_for()
     page.get_by_text("figures", exact=True).click()
     page.get_by_text("traversal_c1.png", exact=True).click()
     page.get_by_text("figures/traversal_c1.png", exact=True).wait_for()
