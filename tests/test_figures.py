@@ -296,6 +296,29 @@ def test_figure_1_compares_fresh_codes_as_far_as_the_baseline_went(
     assert set(left[entropy][1]) == {np.log(3)}
 
 
+@pytest.mark.parametrize("reached", [0.02, 0.55])
+def test_the_names_of_figure_1_hide_no_curve(history: Rows, model: Model, reached: float) -> None:
+    """Also where Q of the regular GAN comes to read half of the code."""
+
+    def rising(to: float) -> Rows:
+        share = {i: to * (1 - 0.9 ** (i / 2)) for i in range(1, 31)}
+        rows = [
+            (float(i), *[level] * 3, *[level if i % 10 == 0 else None] * 3)
+            for i, level in share.items()
+        ]
+        return Rows(history.columns, rows)
+
+    figure = figures.mutual_information(rising(1.08), rising(reached), model, 60)
+    png(figure)
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    place = legend.get_window_extent()
+    for line in axes.lines:
+        points = line.get_transform().transform(line.get_xydata())
+        assert place.count_contains(points) == 0, line.get_label()
+
+
 def test_every_code_is_drawn_to_the_end(history: Rows, model: Model) -> None:
     right = lines(figures.mutual_information(history, None, model, 60), 1)
     assert list(right) == ["$c_{1}$", "$c_{2}$", "$c_{3}$"]

@@ -138,7 +138,7 @@ def mutual_information(history: Rows, baseline: Rows | None, model: Model, dpi: 
         left.set_title("Categorical codes" if categorical else "All codes", loc="left")
         left.set_ylabel("$L_I$ (nats)")
         left.set_xlim(0, last)
-        left.legend(loc="center right", borderaxespad=0.2)
+        left.legend(loc="best", borderaxespad=0.2)
 
         for code, colour in zip(shown, _CODES * len(shown), strict=False):
             _draw_sum(right, history, [code.name], f"${_math(code.name)}$", colour, None)
