@@ -58,6 +58,7 @@ def loops(run: Run, datasets: list[str], iterations: int | None) -> dict[str, An
         found[dataset] = run("compare", dataset=dataset, iterations=iterations)
         theirs = run("alone", dataset=dataset, loop="textbook", iterations=1)
         found[dataset]["textbook"]["peak_mb"] = theirs["peak_mb"]
+        found[dataset]["products_ms"] = run("products", dataset=dataset)["ms"]
     return found
 
 

@@ -16,6 +16,7 @@ import torch
 import training
 import yaml
 from textbook import Pictures, Textbook
+from torch.utils.flop_counter import FlopCounterMode
 
 from infogan import tracking
 from infogan.networks import to_pixels
@@ -162,6 +163,17 @@ def test_the_arithmetic_is_that_of_the_networks() -> None:
     g_step_ = 2 * weights_g + 2 * (first + rest)
     images = cases.random_images(4, shape)
     assert cases.operations(model, options, images, CPU) == 2 * 4 * (d_step + g_step_)
+
+
+def test_the_products_done_alone_are_those_of_an_iteration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cases, "ALONE", 1)
+    model, options, shape = cases.options("digits")
+    images = cases.random_images(options.batch_size, shape)
+    with FlopCounterMode(display=False) as counter:
+        assert cases.products("digits")["ms"] > 0
+    assert counter.get_total_flops() == 2 * cases.operations(model, options, images, CPU)
 
 
 def test_no_choice_changes_the_game(monkeypatch: pytest.MonkeyPatch) -> None:
