@@ -120,6 +120,15 @@ def test_two_processes_have_the_teacher_of_one_also_after_an_interruption(
         np.testing.assert_array_equal(both[name], array, err_msg=name)
 
 
+def test_a_teacher_that_diverges_ends_both_processes(
+    cases: dict[str, tuple[Any, ...]], make_training: Callable[..., Training], tmp_path: Path
+) -> None:
+    _, model, _, images, _ = cases["taught"]
+    training = make_training(devices=2, clustering={**CLUSTERING, "lr": 1e30})
+    with pytest.raises(UserError, match=r"the teacher is not finite; a smaller lr than 1e\+30"):
+        launch("taught", together.taught, (tmp_path, model, training, images), training)
+
+
 @pytest.mark.parametrize(
     ("work", "arguments", "sentence"),
     [

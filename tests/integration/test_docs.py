@@ -126,6 +126,7 @@ def test_a_data_set_is_added_as_its_page_says(project: Project) -> None:
     # 2. The parameters: what stands on the page, the rest as in those of digits.
     conf = project.folder / "conf" / "base"
     digits = yaml.safe_load((conf / "parameters_digits.yml").read_text())["digits"]
+    del digits["study"], digits["training"]["clustering"]
     written = {"shapes": {**digits, **yaml.safe_load(parameters)}}
     (conf / "parameters_shapes.yml").write_text(yaml.safe_dump(written))
     (conf.parent / "smoke" / "parameters_shapes.yml").write_text("shapes: {}")

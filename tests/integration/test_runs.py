@@ -121,7 +121,10 @@ def test_a_run_with_an_extension_of_the_paper_says_so_wherever_its_numbers_are(
     plain = project.run("--params=digits.training.clustering=null")
     assert plain.returncode == 0, plain.stderr
     assert "extended" not in the_run(project).data.tags
-    assert "Not the paper's game alone" not in plain.stdout
+    pages = [project.data("08_reporting", name) for name in ("digits/report.html", "index.html")]
+    texts = [plain.stdout, the_run(project).data.tags["mlflow.note.content"]]
+    said = "Not the paper's game alone"
+    assert not any(said in text for text in (*texts, *(page.read_text() for page in pages)))
 
     extended, out = tracked
     told = "alone, but with training.clustering."

@@ -136,7 +136,11 @@ def taught(
     assert fit._apprentice is not None
     assert fit._apprentice.done == 3
     fit = _Fit(*given)
-    for _ in fit.steps(lambda: False):
+    steps = fit.steps(lambda: False)
+    next(steps)
+    assert fit._apprentice is not None
+    assert fit._apprentice.done == 4
+    for _ in steps:
         pass
     assert fit._state.teacher is not None
     assert not fit._state.teacher.training
