@@ -57,6 +57,19 @@ TRAINING: dict[str, Any] = {
     "log_every": 1,
     "checkpoint_every": 5,
 }
+CLUSTERING = {
+    "code": "c1",
+    "weight": 1.0,
+    "iterations": 4,
+    "refinements": 3,
+    "lr": 1e-3,
+    "temperature": 0.5,
+    "certainty": 0.3,
+    "rotation": 0.2,
+    "scale": 0.1,
+    "shear": 0.1,
+    "shift": 0.1,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +108,12 @@ def make_model() -> Callable[..., Model]:
 def make_training() -> Callable[..., Training]:
     """The tiny training, with the named keys changed."""
     return lambda **changes: Training.model_validate({**TRAINING, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_clustered(make_training: Callable[..., Training]) -> Callable[..., Training]:
+    """The same, with few iterations of clustering before."""
+    return lambda **changes: make_training(clustering=CLUSTERING, **changes)
 
 
 @pytest.fixture(scope="session")

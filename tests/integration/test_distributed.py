@@ -34,25 +34,13 @@ CONSISTENCY = {
     "shift": 0.1,
     "generated": 0.5,
 }
-CLUSTERING = {
-    "code": "c1",
-    "weight": 1.0,
-    "iterations": 4,
-    "refinements": 3,
-    "lr": 1e-3,
-    "temperature": 0.5,
-    "certainty": 0.3,
-    "rotation": 0.2,
-    "scale": 0.1,
-    "shear": 0.1,
-    "shift": 0.1,
-}
 
 
 @pytest.fixture
 def cases(
     make_model: Callable[..., Model],
     make_training: Callable[..., Training],
+    make_clustered: Callable[..., Training],
     images: np.ndarray,
 ) -> dict[str, tuple[Any, ...]]:
     def case(name: str, **changes: Any) -> tuple[Any, ...]:
@@ -63,7 +51,7 @@ def cases(
         "baseline": case("baseline", baseline="head"),
         "replica": case("infogan", batch_norm="replica"),
         "extended": case("infogan", consistency=CONSISTENCY, instance_noise=0.1),
-        "taught": case("infogan", clustering=CLUSTERING),
+        "taught": ("infogan", make_model(), make_clustered(devices=2), images, ITERATIONS),
     }
 
 
@@ -107,24 +95,24 @@ def test_processes_that_share_a_cpu_stop_after_the_iteration_and_save_it(
 
 
 def test_two_processes_have_the_teacher_of_one_also_after_an_interruption(
-    cases: dict[str, tuple[Any, ...]], make_training: Callable[..., Training], tmp_path: Path
+    cases: dict[str, tuple[Any, ...]], make_clustered: Callable[..., Training], tmp_path: Path
 ) -> None:
     _, model, training, images, _ = cases["taught"]
     both = launch(
         "taught", together.taught, (tmp_path / "both", model, training, images), training
     )
-    alone = make_training(clustering=CLUSTERING)
-    expected = together.taught(Peers(), tmp_path / "alone", model, alone, images)
+    expected = together.taught(Peers(), tmp_path / "alone", model, make_clustered(), images)
     assert both.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(both[name], array, err_msg=name)
 
 
 def test_a_teacher_that_diverges_ends_both_processes(
-    cases: dict[str, tuple[Any, ...]], make_training: Callable[..., Training], tmp_path: Path
+    cases: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    _, model, _, images, _ = cases["taught"]
-    training = make_training(devices=2, clustering={**CLUSTERING, "lr": 1e30})
+    _, model, training, images, _ = cases["taught"]
+    steep = training.clustering.model_copy(update={"lr": 1e30})
+    training = training.model_copy(update={"clustering": steep})
     with pytest.raises(UserError, match=r"the teacher is not finite; a smaller lr than 1e\+30"):
         launch("taught", together.taught, (tmp_path, model, training, images), training)
 

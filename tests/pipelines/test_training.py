@@ -685,30 +685,15 @@ def test_the_history_has_a_column_for_consistency(
     assert "inconsistency" not in rows.columns
 
 
-CLUSTERED = {
-    "code": "c1",
-    "weight": 1.0,
-    "iterations": 4,
-    "refinements": 3,
-    "lr": 1e-3,
-    "temperature": 0.5,
-    "certainty": 0.3,
-    "rotation": 0.2,
-    "scale": 0.1,
-    "shear": 0.1,
-    "shift": 0.1,
-}
-
-
 def test_a_clustered_training_goes_on_as_if_nothing_had_been(
     data: Data,
     tmp_path: Path,
     model: Model,
-    make_training: MakeTraining,
+    make_clustered: MakeTraining,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It keeps its teacher; the regular GAN has none."""
-    training = make_training(clustering=CLUSTERED)
+    training = make_clustered()
     expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
     assert np.isfinite([row[rows.columns.index("untaught")] for row in rows.rows[1:]]).all()
     _, regular, _ = fit_baseline(*data, tmp_path / "whole", model, training)
@@ -737,12 +722,12 @@ def test_a_signal_while_it_clusters_saves_that_too(
     data: Data,
     tmp_path: Path,
     model: Model,
-    make_training: MakeTraining,
+    make_clustered: MakeTraining,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     done: int,
 ) -> None:
-    training = make_training(clustering=CLUSTERED)
+    training = make_clustered()
     expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
     real, learned = clustering.Apprentice._step, []
 
@@ -771,7 +756,7 @@ def test_a_clustering_that_diverges_is_never_saved(
     data: Data,
     tmp_path: Path,
     model: Model,
-    make_training: MakeTraining,
+    make_clustered: MakeTraining,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = clustering.Apprentice._step
@@ -780,7 +765,7 @@ def test_a_clustering_that_diverges_is_never_saved(
         real(apprentice, loss * (np.nan if apprentice.done == 1 else 1))
 
     monkeypatch.setattr(clustering.Apprentice, "_step", step)
-    training = make_training(clustering=CLUSTERED, checkpoint_every=2)
+    training = make_clustered(checkpoint_every=2)
     with pytest.raises(UserError, match="after 2 iterations the teacher is not finite"):
         fit(*data, tmp_path, model, training)
     assert iterations(tmp_path) == []
@@ -790,10 +775,10 @@ def test_a_training_that_is_killed_while_it_clusters_goes_on_from_the_last_check
     data: Data,
     tmp_path: Path,
     model: Model,
-    make_training: MakeTraining,
+    make_clustered: MakeTraining,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    training = make_training(clustering=CLUSTERED, checkpoint_every=3)
+    training = make_clustered(checkpoint_every=3)
     expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
     real, learned = clustering.Apprentice._step, []
 
