@@ -33,6 +33,22 @@ def test_a_training_goes_on_in_the_shortest_run_that_reached_its_checkpoint(
     assert interrupted_run(sidecar, make_training(iterations=300, seeds=[1])) is None
 
 
+def test_a_shorter_training_leaves_a_longer_one_its_run(
+    tmp_path: Path, make_training: Callable[..., Training]
+) -> None:
+    """Though it begins with an earlier checkpoint of the longer one."""
+    sidecar = tmp_path / SIDECAR
+    note_training(sidecar, make_training(iterations=300), "longer")
+    for iteration in (0, 20):
+        (tmp_path / f"infogan.0.{iteration:09}.pt").touch()
+    assert interrupted_run(sidecar, make_training(iterations=9)) is None
+    for iterations in (20, 30, 300):
+        assert interrupted_run(sidecar, make_training(iterations=iterations)) == "longer"
+    note_training(sidecar, make_training(iterations=9), "shorter")
+    assert interrupted_run(sidecar, make_training(iterations=9)) == "shorter"
+    assert interrupted_run(sidecar, make_training(iterations=300)) == "longer"
+
+
 @pytest.mark.parametrize(
     ("trained", "left"),
     [

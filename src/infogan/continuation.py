@@ -30,17 +30,24 @@ def interrupted_run(sidecar: Path, training: Training) -> str | None:
     """The run whose training was interrupted, if there is a checkpoint to continue from."""
     from infogan.checkpoint import reached
 
-    found = [
+    every = {
         iteration
         for seed in training.seeds
         for iteration in reached(sidecar.parent, f"infogan.{seed}")
-        if iteration <= training.iterations
-    ]
-    # The length may be another than before, but the run has come as far as its checkpoints.
+    }
+    found = {iteration for iteration in every if iteration <= training.iterations}
+
+    def goes_on(run: dict[str, Any]) -> bool:
+        """The length may be another than before, but the run has come as far as its checkpoints,
+        and no further, or it waits for its own length.
+        """
+        further = (each for each in every - found if each <= run["iterations"])
+        return bool(found) and run["iterations"] >= max(found) and not any(further)
+
     runs = [
         run
         for run in _noted(sidecar).get("runs", [])
-        if run["seeds"] == list(training.seeds) and found and run["iterations"] >= max(found)
+        if run["seeds"] == list(training.seeds) and goes_on(run)
     ]
     return min(runs, key=lambda run: run["iterations"])["run_id"] if runs else None
 
