@@ -980,6 +980,37 @@ def test_an_interrupted_extended_training_ends_as_an_uninterrupted_one(
         assert torch.equal(mine, expected)
 
 
+@pytest.mark.parametrize("ask", [1, 2, 3])
+@pytest.mark.parametrize("extended", [{}, EXTENDED])
+@pytest.mark.parametrize("make_game", GAMES)
+def test_whoever_waits_gets_the_state_of_the_last_iteration_as_it_was(
+    normed: Model,
+    make_training: Callable[..., Training],
+    images: np.ndarray,
+    make_game: MakeGame,
+    extended: dict[str, Any],
+    ask: int,
+) -> None:
+    """An iteration that nothing has been updated in leaves no trace."""
+    training = make_training(**extended)
+    game = make_game(normed, training)
+    whole, state = begin(normed, training), begin(normed, training)
+    rows = run(whole, game, images, 9)
+
+    asked = itertools.count(1)
+    waits = train(state, game, resident(images, CPU), lambda: next(asked) == 3 * 4 + ask)
+    found = [row.tolist() for row in waits]
+    assert state.iteration == len(found) == 4
+    four = begin(normed, training)
+    run(four, game, images, 4)
+    for mine, expected in zip(everything(state), everything(four), strict=True):
+        assert torch.equal(mine, expected)
+    found += run(state, game, images, 5)
+    assert found == rows
+    for mine, expected in zip(everything(state), everything(whole), strict=True):
+        assert torch.equal(mine, expected)
+
+
 def test_a_state_continues_from_its_own_dictionary(
     model: Model, training: Training, game: Game, images: np.ndarray
 ) -> None:

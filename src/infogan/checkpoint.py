@@ -10,6 +10,7 @@ import io
 import logging
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,9 +40,9 @@ def save(
     path = _path(folder, name, iteration)
     if path.exists() and _written.get(path) != _stamp(path):
         _read(path, folder, name, torch.device("cpu"))  # which sets aside what is not to be lost
-    with atomic(path) as temporary, temporary.open("wb") as file:
+    with atomic(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(1) as aside:
         file.write(bytes(_DIGEST))
-        hashed = _Hashed(file)
+        hashed = _Hashed(file, aside)
         try:
             torch.save(payload, hashed)  # type: ignore[arg-type]  # it only writes
         except RuntimeError as error:
@@ -59,14 +60,20 @@ def save(
 
 
 class _Hashed(io.RawIOBase):
-    """Writes to a file and hashes on the way, so that no second copy has to be in memory."""
+    """Writes to a file and hashes aside, so that no second copy has to be in memory.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._hash = file, hashlib.sha256()
+    Neither writing nor hashing holds Python's lock, so they take as long as the slower one.
+    """
+
+    def __init__(self, file: BinaryIO, aside: ThreadPoolExecutor) -> None:
+        self._file, self._aside, self._hash = file, aside, hashlib.sha256()
 
     def write(self, data: Any) -> int:
-        self._hash.update(data)
-        return self._file.write(data)
+        hashed = self._aside.submit(self._hash.update, data)
+        try:
+            return self._file.write(data)
+        finally:
+            hashed.result()  # before the memory is torch's own again
 
     def digest(self) -> bytes:
         return self._hash.digest()

@@ -382,7 +382,7 @@ def test_what_categories_tell_of_real_images_is_sent_beside(
 # --- Signals -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("length", "at"), [(10, 0), (10, 5), (10, 7), (10, 10), (9, 9)])
+@pytest.mark.parametrize(("length", "at"), [(10, 0), (10, 5), (10, 7), (10, 8), (10, 10), (9, 9)])
 def test_a_signal_ends_the_training_and_the_continued_one_logs_the_same_rows(
     data: Data,
     tmp_path: Path,
@@ -393,14 +393,18 @@ def test_a_signal_ends_the_training_and_the_continued_one_logs_the_same_rows(
     length: int,
     at: int,
 ) -> None:
-    """At 0, 5 and the end it breaks off an evaluation on fresh codes, which is made up for."""
+    """At 0, 5 and the end it breaks off an evaluation on fresh codes, which is made up for.
+
+    In the iteration after 7 it comes before D's update, and the iteration is undone, or after it,
+    and the iteration is finished.
+    """
     training = make_training(iterations=length, log_every=2)
     expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
     steps = tracker.steps[:]
     tracker.steps.clear()
 
     with monkeypatch.context() as patch:
-        real_bounds, real_iteration = information.fresh_lower_bounds, game.one_iteration
+        real_bounds = information.fresh_lower_bounds
         calls = iter((0, 5, length))
 
         def evaluate(*given: Any) -> Any:
@@ -408,17 +412,21 @@ def test_a_signal_ends_the_training_and_the_continued_one_logs_the_same_rows(
                 os.kill(os.getpid(), signal.SIGTERM)
             return real_bounds(*given)
 
-        def iterate(state: game.State, *rest: Any) -> Any:
-            if state.iteration == at == 7:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return real_iteration(state, *rest)
+        def interrupted(step: Callable[..., Any]) -> Callable[..., Any]:
+            def interrupts(state: game.State, *rest: Any) -> Any:
+                if state.iteration == 7:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return step(state, *rest)
+
+            return interrupts
 
         patch.setattr(information, "fresh_lower_bounds", evaluate)
-        patch.setattr(game, "one_iteration", iterate)
+        if at in {7, 8}:
+            step = "d_q_step" if at == 7 else "g_step"
+            patch.setattr(game, step, interrupted(getattr(game, step)))
         with pytest.raises(KeyboardInterrupt):
             fit(*data, tmp_path / "broken", model, training)
-    saved = 8 if at == 7 else at
-    assert iterations(tmp_path / "broken")[-1] == saved
+    assert iterations(tmp_path / "broken")[-1] == at
 
     found, again, *_ = fit(*data, tmp_path / "broken", model, training)
     assert same(found, expected)
@@ -526,16 +534,18 @@ def test_side_by_side_a_signal_saves_every_seed(
     expected, rows, _, more, *_ = fit(*data, tmp_path / "whole", model, training)
     real = game.one_iteration
 
-    def iterate(state: game.State, rules: game.Game, batch: torch.Tensor) -> torch.Tensor:
-        if (rules.training.seed, state.iteration) == (0, 7):
+    def iterate(state: game.State, rules: game.Game, *rest: Any) -> torch.Tensor:
+        if (rules.training.seed, state.iteration) == (1, 7):
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(state, rules, batch)
+        return real(state, rules, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(game, "one_iteration", iterate)
         with pytest.raises(KeyboardInterrupt):
             fit(*data, tmp_path / "broken", model, training)
-    assert [iterations(tmp_path / "broken", f"infogan.{seed}") for seed in (0, 1, 2)] == [[8]] * 3
+    # Seed 0 has had its turn.
+    at = [iterations(tmp_path / "broken", f"infogan.{seed}") for seed in (0, 1, 2)]
+    assert at == [[8], [7], [7]]
     found, again, _, more_again, *_ = fit(*data, tmp_path / "broken", model, training)
     assert same(found, expected)
     assert again == rows
@@ -551,8 +561,8 @@ def test_side_by_side_a_seed_that_diverges_is_said_when_the_others_are_saved(
 ) -> None:
     real = game.one_iteration
 
-    def diverging(state: game.State, rules: game.Game, batch: torch.Tensor) -> torch.Tensor:
-        row = real(state, rules, batch)
+    def diverging(state: game.State, rules: game.Game, *rest: Any) -> torch.Tensor:
+        row = real(state, rules, *rest)
         spoiled = rules.training.seed == 1 and state.iteration >= 5
         return row * float("nan") if spoiled else row
 
@@ -562,7 +572,7 @@ def test_side_by_side_a_seed_that_diverges_is_said_when_the_others_are_saved(
     with pytest.raises(UserError, match=r"diverged: .* at iteration 6"):
         fit(*data, tmp_path, model, training)
     saved = {seed: iterations(tmp_path, f"infogan.{seed}") for seed in (0, 1, 2)}
-    assert saved == {0: [7], 1: [], 2: [6]}
+    assert saved == {0: [6], 1: [], 2: [5]}  # what they were at, nothing updated yet, is undone
 
 
 @pytest.mark.parametrize(

@@ -451,7 +451,9 @@ class _Fit:
             history.log()  # an interruption may have come before
         if at_end:
             return
-        steps = train(state, self._game, self._hold(self._device))
+        # On a CPU an iteration may take seconds, which nobody who waits has.
+        hurries = self._hurries if self._device.type == "cpu" else None
+        steps = train(state, self._game, self._hold(self._device), hurries)
         profiles = options.profile and self._peers.first
         for numbers in self._profiled(steps) if profiles else steps:
             history.append(numbers)
@@ -472,6 +474,8 @@ class _Fit:
             if last:
                 return
             yield
+        history.collect(state.iteration)
+        self._pause()
 
     def _cluster(self, options: Clustering) -> "Generator[None]":
         """Train the teacher. Of several processes the first one does; the others keep its pace."""
@@ -740,6 +744,8 @@ class _History:
         """
         import torch
 
+        if not self._pending:
+            return
         batches = self._peers.mean(torch.stack(self._pending)).cpu().tolist()
         self._pending.clear()
         for offset, numbers in enumerate(batches, start=iteration - len(batches) + 1):
