@@ -14,7 +14,16 @@ from infogan.datasets import ArraysDataset
 from infogan.options import Model, Training
 from infogan.pipelines.training import nodes
 
-SLOW_TO_LOAD = ["infogan.training", "infogan.information", "infogan.datasets", "tqdm"]
+SLOW_TO_LOAD = [
+    "infogan.alarms",
+    "infogan.datasets",
+    "infogan.distributed",
+    "infogan.information",
+    "infogan.training",
+    "sklearn.cluster",
+    "torch._dynamo",
+    "tqdm",
+]
 SLOW_DISK = 0.05  # seconds a write takes, so that a kill can meet it
 
 
