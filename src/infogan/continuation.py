@@ -38,11 +38,11 @@ def interrupted_run(sidecar: Path, training: Training) -> str | None:
     found = {iteration for iteration in every if iteration <= training.iterations}
 
     def goes_on(run: dict[str, Any]) -> bool:
-        """The length may be another than before, but the run has come as far as its checkpoints,
-        and no further, or it waits for its own length.
+        """The length may be another than before, but the run has come as far as its checkpoints.
+        One that has come further than is now wanted waits for its own length.
         """
-        further = (each for each in every - found if each <= run["iterations"])
-        return bool(found) and run["iterations"] >= max(found) and not any(further)
+        came_further = any(iteration <= run["iterations"] for iteration in every - found)
+        return bool(found) and run["iterations"] >= max(found) and not came_further
 
     runs = [
         run
