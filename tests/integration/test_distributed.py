@@ -79,7 +79,7 @@ def test_two_processes_give_the_curve_and_the_model_of_one(
     assert not np.allclose(first, np.delete(both["infogan"][0][0], loss_g), rtol=1e-6)
 
 
-def test_processes_that_share_a_cpu_stop_after_the_iteration_and_save_it(
+def test_processes_that_share_a_cpu_stop_together_and_save_the_last_whole_iteration(
     cases: dict[str, tuple[Any, ...]],
     make_training: Callable[..., Training],
     tmp_path: Path,
@@ -90,7 +90,13 @@ def test_processes_that_share_a_cpu_stop_after_the_iteration_and_save_it(
     rarely = {"log_every": 1000, "evaluate_every": 1000, "checkpoint_every": 1000}
     training = make_training(devices=2, iterations=1000, **rarely)
     given = tmp_path, model, training, images
-    assert launch("stopped", together.stopped, given, training) == 3
+    (at, expected), *others = launch("stopped", together.stopped_at_each_look, given, training)
+    assert at == 3
+    for at, found in others:  # in the middle of the fourth, which is undone
+        assert at == 3
+        assert found.keys() == expected.keys()
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, expected[name], err_msg=name)
     assert os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "600"  # seconds, to save
 
 

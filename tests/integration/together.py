@@ -105,17 +105,31 @@ def die_late(peers: Peers) -> None:
 
 
 def stopped(
-    peers: Peers, folder: Path, model: Model, training: Training, images: np.ndarray
-) -> int:
-    """At which iteration both stop if the second one is told to after the third."""
+    peers: Peers, folder: Path, model: Model, training: Training, images: np.ndarray, look: int
+) -> tuple[int, dict[str, np.ndarray]]:
+    """At which iteration both stop, if the second one is told to when it looks after the third
+    for the first, second, … time; and what the first then has: weights, statistics, random state.
+    """
     card = {"shape": [1, 8, 8], "splits": {"train": {"sha256": "abc", "images": len(images)}}}
     fit = _Fit(peers, "infogan", images, card, folder, model, training)
+    looks = itertools.count(1)
     with suppress(_Stop):
-        for _ in fit.steps(lambda: not peers.first and fit._state.iteration == 3):
+        for _ in fit.steps(
+            lambda: not peers.first and fit._state.iteration == 3 and next(looks) >= look
+        ):
             pass
     saved = peers.from_first(lambda: checkpoint.reached(next(folder.iterdir()), "infogan.0"))
     assert saved == [fit._state.iteration]
-    return saved[0]
+    arrays = {name: each.numpy() for name, each in fit._state.networks.state_dict().items()}
+    return saved[0], arrays | {"random": fit._state.random.get_state().numpy()}
+
+
+def stopped_at_each_look(
+    peers: Peers, folder: Path, model: Model, training: Training, images: np.ndarray
+) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """After an iteration, and at each of the three looks of the next one before it updates D."""
+    given = model, training, images
+    return [stopped(peers, folder / str(look), *given, look) for look in (1, 2, 3, 4)]
 
 
 def taught(
