@@ -233,6 +233,22 @@ def test_a_checkpoint_of_this_process_is_written_again_without_a_look_at_it(
     assert weight(checkpoint.load(tmp_path, "game", CPU)) == pytest.approx(0.2)
 
 
+def test_a_checkpoint_that_was_loaded_is_written_again_without_another_look_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a training stops before it has done another iteration."""
+    checkpoint.save(tmp_path, "game", 0, content(0.1))
+    monkeypatch.setattr(checkpoint, "_known", {})  # as in another process
+    checkpoint.load(tmp_path, "game", CPU)
+    with monkeypatch.context() as patch:
+        patch.delattr(checkpoint, "_read")
+        checkpoint.save(tmp_path, "game", 0, content(0.2))
+    assert weight(checkpoint.load(tmp_path, "game", CPU)) == pytest.approx(0.2)
+    (tmp_path / "game.000000000.pt").write_bytes(b"since then")
+    checkpoint.save(tmp_path, "game", 0, content(0.3))
+    assert names(tmp_path) == ["game.000000000.pt", "game.000000000.pt.damaged"]
+
+
 def test_to_save_takes_no_second_copy_in_memory(tmp_path: Path) -> None:
     large = {"weight": torch.zeros(1_000_000)}
     checkpoint.save(tmp_path, "game", 1, large)  # with all that is imported by it

@@ -26,7 +26,8 @@ _FORMAT = 1  # of what is in it
 _DIGEST = hashlib.sha256().digest_size
 DAMAGED, FOREIGN = ".damaged", ".foreign"  # suffixes of what is set aside
 
-_written: dict[Path, tuple[int, int, int]] = {}  # by this process, and as it left them
+_LARGE = 1 << 16  # bytes whose hash is worth a thread
+_known: dict[Path, tuple[int, int, int]] = {}  # to be whole, as this process wrote or read them
 
 
 def save(
@@ -38,7 +39,7 @@ def save(
     """
     payload = {"of": _owner(folder, name), "format": _FORMAT, "content": content}
     path = _path(folder, name, iteration)
-    if path.exists() and _written.get(path) != _stamp(path):
+    if path.exists() and _known.get(path) != _stamp(path):
         _read(path, folder, name, torch.device("cpu"))  # which sets aside what is not to be lost
     with atomic(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(1) as aside:
         file.write(bytes(_DIGEST))
@@ -51,7 +52,7 @@ def save(
             raise (reason if isinstance(reason, OSError | KeyboardInterrupt) else error) from None
         file.seek(0)
         file.write(hashed.digest())
-    _written[path] = _stamp(path)
+    _known[path] = _stamp(path)
     others = {at: each for at, each in _newest_first(folder, name).items() if at != iteration}
     earlier = [each for at, each in others.items() if at < iteration]
     for each in others.values() if anew else earlier[_KEPT - 1 :]:
@@ -62,18 +63,21 @@ def save(
 class _Hashed(io.RawIOBase):
     """Writes to a file and hashes aside, so that no second copy has to be in memory.
 
-    Neither writing nor hashing holds Python's lock, so they take as long as the slower one.
+    With large pieces neither holds Python's lock, so both take as long as the slower one.
     """
 
     def __init__(self, file: BinaryIO, aside: ThreadPoolExecutor) -> None:
         self._file, self._aside, self._hash = file, aside, hashlib.sha256()
 
     def write(self, data: Any) -> int:
+        if len(data) < _LARGE:
+            self._hash.update(data)
+            return self._file.write(data)
         hashed = self._aside.submit(self._hash.update, data)
         try:
             return self._file.write(data)
         finally:
-            hashed.result()  # before the memory is torch's own again
+            hashed.result()  # then the memory may be torch's own again
 
     def digest(self) -> bytes:
         return self._hash.digest()
@@ -90,8 +94,10 @@ def load(
     for iteration, path in _newest_first(folder, name).items():
         if up_to is not None and iteration > up_to:
             continue
+        stamp = _stamp(path)
         found = _read(path, folder, name, device)
         if found is not None:
+            _known[path] = stamp
             return found
     return None
 
@@ -111,9 +117,9 @@ def discard(folder: Path, name: str, up_to: int) -> None:
 
 def _remove(path: Path, folder: Path, name: str) -> None:
     """Unless it has to be set aside. To look takes as long as to save, so what this process has
-    written, and nobody since, is believed.
+    written or read, and nobody has written since, is believed.
     """
-    if _written.pop(path, None) == _stamp(path) or (
+    if _known.pop(path, None) == _stamp(path) or (
         _read(path, folder, name, torch.device("cpu")) is not None
     ):
         path.unlink()

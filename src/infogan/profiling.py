@@ -29,6 +29,8 @@ def profiled(rows: Iterator[Row], folder: Path, done: Callable[[], None]) -> Ite
     """
 
     def write(profiler: profile) -> None:
+        if profiler.step_num < NEEDED:
+            return  # an interruption has ended it, which nothing shall keep waiting
         with atomic(folder / TRACE) as temporary:
             profiler.export_chrome_trace(str(temporary))
         averages = profiler.key_averages()

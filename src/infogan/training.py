@@ -216,34 +216,26 @@ def _deformed(state: State, game: Game, options: Consistency, images: Tensor) ->
     return copied(images, options, state.clock, game.pixel_range, state.random, game.share)
 
 
-class GivenUp(Exception):
-    """Somebody waits for the program to end, and the iteration has not updated anything yet."""
+Pause = Callable[[], None]
 
 
-def _nobody_waits() -> bool:
-    return False
+def _no_pause() -> None:
+    pass
 
 
-def _go_on(hurries: Callable[[], bool]) -> None:
-    if hurries():
-        raise GivenUp
-
-
-def d_q_step(
-    state: State, game: Game, real: Tensor, hurries: Callable[[], bool] = _nobody_waits
-) -> list[Tensor]:
+def d_q_step(state: State, game: Game, real: Tensor, pause: Pause = _no_pause) -> list[Tensor]:
     """Update trunk, D head and Q head; G stays. Gives loss_d, d_real, d_fake and L_I per code.
 
     All numbers are those of the minibatch before the update. With the consistency term, its value
     follows, a mean over its codes; with clustering, the cross entropy with the teacher.
 
-    Raises ``GivenUp`` if ``hurries``, which is asked between its parts up to the update.
+    ``pause`` is called between its parts, up to the update, and may raise.
     """
     options, clustering, clock = game.consistency, game.clustering, state.clock
     latent = game.latent(len(real), state.random)
     with torch.no_grad():
         fake = state.networks.generator(latent)
-    _go_on(hurries)
+    pause()
     images = [real, fake]
     if options:
         images.append(_deformed(state, game, options, real))
@@ -278,10 +270,10 @@ def d_q_step(
         loss = loss + at(clustering.weight, clock) * cross_entropy
         numbers.append(cross_entropy)
 
-    _go_on(hurries)
+    pause()
     state.optimizer_d.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    _go_on(hurries)
+    pause()
     _set_rate(state.optimizer_d, game.training.lr_d, clock)
     state.optimizer_d.step()
     return [loss, *numbers]
@@ -356,12 +348,10 @@ def _average(state: State, decay: float) -> None:
     settle(state.evaluated.generator)  # spectral norm is that of the averaged weights
 
 
-def one_iteration(
-    state: State, game: Game, batch: Tensor, hurries: Callable[[], bool] = _nobody_waits
-) -> Tensor:
+def one_iteration(state: State, game: Game, batch: Tensor, pause: Pause = _no_pause) -> Tensor:
     """Both steps on a batch of uint8 images: a row of numbers, as ``game.columns`` names them.
 
-    Raises ``GivenUp`` as ``d_q_step`` does; what has been updated is followed by the rest.
+    ``pause`` is called until something is updated, and may raise; then comes the rest, too.
     """
     # Each step anew, since autocast keeps its copies of the weights, which each step changes.
     half = partial(
@@ -371,7 +361,7 @@ def one_iteration(
         enabled=game.training.precision == "bfloat16",
     )
     with half():
-        loss_d, *others = d_q_step(state, game, to_pixels(batch, game.pixel_range), hurries)
+        loss_d, *others = d_q_step(state, game, to_pixels(batch, game.pixel_range), pause)
     for _ in range(game.training.steps_g):
         with half():
             loss_g = g_step(state, game, len(batch))
@@ -445,36 +435,37 @@ def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
                 yield f"{letter}.{place}.{name}", value
 
 
-def _undoing(state: State) -> Callable[[], None]:
-    """What takes back an iteration that has not updated anything yet.
+def _undoing(state: State, pause: Pause) -> Pause:
+    """``pause`` in an iteration that begins here: if it raises, the iteration is undone.
 
-    Until then it draws numbers and moves batch norm's statistics and spectral norm's vectors.
+    Before its first update that has drawn numbers, and moved statistics of batch norm and vectors
+    of spectral norm.
     """
     random = state.random.get_state()
     buffers = [(each, each.clone()) for each in state.networks.buffers()]
 
-    def undo() -> None:
-        state.random.set_state(random)
-        for each, before in buffers:
-            each.copy_(before)
+    def undoing() -> None:
+        try:
+            pause()
+        except BaseException:
+            state.random.set_state(random)
+            for each, before in buffers:
+                each.copy_(before)
+            raise
 
-    return undo
+    return undoing
 
 
 def train(
-    state: State,
-    game: Game,
-    images: Tensor | np.ndarray,
-    hurries: Callable[[], bool] | None = None,
+    state: State, game: Game, images: Tensor | np.ndarray, pause: Pause | None = None
 ) -> Iterator[Tensor]:
-    """Iterations; after each, its numbers in the order of ``game.columns``, on the device.
+    """Endless iterations; after each, its numbers in the order of ``game.columns``, on the device.
 
     The state is advanced in place and may be saved whenever the generator waits. Nothing here
     waits for the device: whoever reads a number does.
 
-    They are endless, unless ``hurries`` is asked for, several times an iteration, and says so:
-    an iteration that has not updated anything yet is then undone, and they end. A recorded
-    iteration does not ask.
+    ``pause`` is called before an iteration and several times until it updates something; if it
+    raises, the iteration is undone. A recorded iteration has no such moments.
     """
     options = game.training
     device = state.random.device
@@ -482,22 +473,15 @@ def train(
     first = next(supply)
 
     def eager(batch: Tensor) -> Tensor:
-        if hurries is None:
+        if pause is None:
             return one_iteration(state, game, batch)
-        undo = _undoing(state)
-        try:
-            return one_iteration(state, game, batch, hurries)
-        except GivenUp:
-            undo()
-            raise
+        pause()
+        return one_iteration(state, game, batch, _undoing(state, pause))
 
     alone = game.share.processes == 1
     recorded = device.type == "cuda" and options.cuda_graph and alone
     step = Recorded(state, game, first) if recorded else eager
     for batch in itertools.chain([first], supply):
-        try:
-            row = step(batch)
-        except GivenUp:
-            return
+        row = step(batch)
         state.iteration += 1
         yield row

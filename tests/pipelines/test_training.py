@@ -847,6 +847,31 @@ def test_a_profile_changes_no_number_and_is_kept_and_tracked(
 
 
 @pytest.mark.usefixtures("two_profiled")
+def test_a_profile_that_a_signal_cuts_short_is_not_written(
+    data: Data,
+    tmp_path: Path,
+    model: Model,
+    make_training: MakeTraining,
+    tracker: Remembering,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would keep whoever waits."""
+    real = game.one_iteration
+
+    def iterate(state: game.State, *rest: Any) -> Any:
+        if state.iteration == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(state, *rest)
+
+    monkeypatch.setattr(game, "one_iteration", iterate)
+    with pytest.raises(KeyboardInterrupt):
+        fit(*data, tmp_path, model, make_training(iterations=15, profile=True))
+    assert iterations(tmp_path)[-1] == 11
+    assert not (tmp_path / "profile").exists()
+    assert not tracker.artifacts
+
+
+@pytest.mark.usefixtures("two_profiled")
 def test_of_seeds_side_by_side_the_first_is_looked_into(
     data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
 ) -> None:

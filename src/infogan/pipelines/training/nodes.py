@@ -379,12 +379,11 @@ class _Fit:
             raise _Stop
 
     def _hurries(self) -> bool:
-        """Whether to look at once. Processes with a GPU each, which nothing shall keep waiting,
-        look together at the next iteration that is logged, and stop there.
+        """Whether to look at once. On a CPU the next iteration does, before anything else.
+        Processes with a GPU each, which nothing shall keep waiting, look together at the next
+        iteration that is logged, and stop there.
         """
-        if self._peers.alone:
-            return self._noted()
-        return self._device.type == "cpu" and self._peers.any(self._noted())
+        return self._peers.alone and self._noted()
 
     def _evaluate(self) -> None:
         bounds = _held_out(self._state, self._game, self._pause)
@@ -426,6 +425,7 @@ class _Fit:
                 yield from self._iterate(bar)
                 self._pause()  # the signal may have come with the last iteration
             except _Stop:
+                self._history.collect(self._state.iteration)
                 self._save()
                 done, of = self._state.iteration, ""
                 if self._apprentice:
@@ -452,8 +452,8 @@ class _Fit:
         if at_end:
             return
         # On a CPU an iteration may take seconds, which nobody who waits has.
-        hurries = self._hurries if self._device.type == "cpu" else None
-        steps = train(state, self._game, self._hold(self._device), hurries)
+        pause = self._pause if self._device.type == "cpu" else None
+        steps = train(state, self._game, self._hold(self._device), pause)
         profiles = options.profile and self._peers.first
         for numbers in self._profiled(steps) if profiles else steps:
             history.append(numbers)
@@ -474,8 +474,6 @@ class _Fit:
             if last:
                 return
             yield
-        history.collect(state.iteration)
-        self._pause()
 
     def _cluster(self, options: Clustering) -> "Generator[None]":
         """Train the teacher. Of several processes the first one does; the others keep its pace."""
