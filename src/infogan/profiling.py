@@ -44,6 +44,6 @@ def profiled(rows: Iterator[Row], folder: Path, done: Callable[[], None]) -> Ite
     plan = schedule(wait=_WARM_UP - 3, warmup=3, active=_PROFILED, repeat=1)
     with profile(schedule=plan, on_trace_ready=write, acc_events=True) as profiler:
         for row in itertools.islice(rows, NEEDED):
+            profiler.step()  # first, for nobody comes back after the last row of a training
             yield row
-            profiler.step()
     yield from rows

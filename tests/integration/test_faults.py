@@ -71,7 +71,12 @@ def test_an_alarm_is_told_everywhere_and_a_profile_is_kept(
 ) -> None:
     """Without the information term Q is not trained, and reads nothing."""
     project = make_ingested(tracked=True)
-    changes = {"iterations": 520, "lambda_categorical": 0.0, "profile": "true"}
+    changes = {
+        "iterations": 520,
+        "baseline_iterations": 30,  # as many as a profile looks into
+        "lambda_categorical": 0.0,
+        "profile": "true",
+    }
     params = ",".join(f"digits.training.{name}={value}" for name, value in changes.items())
     done = project.run(f"--params={params}")
     assert done.returncode == 0, done.stderr
