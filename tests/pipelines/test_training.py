@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from infogan import checkpoint, clustering, information, profiling, tracking
+from infogan import batches, checkpoint, clustering, information, profiling, tracking
 from infogan import training as game
 from infogan.alarms import ADVICE
 from infogan.datasets.values import Arrays, Rows, Weights
@@ -650,7 +650,59 @@ def test_seconds_count_what_came_before_an_interruption_and_not_the_looking(
 
 # --- Extensions of the paper ---------------------------------------------------------------------
 
-CONSISTENCY = {"codes": ["c1"], "weight": 1.0, "balance": 1.0, "rotation": 0.2}
+CONSISTENCY = {
+    "codes": ["c1"],
+    "weight": 1.0,
+    "balance": 1.0,
+    "rotation": 0.2,
+    "scale": 0.1,
+    "shear": 0.1,
+    "shift": 0.1,
+}
+
+
+@pytest.mark.parametrize("at", [7, 8])
+@pytest.mark.parametrize(
+    ("clustered", "changes"),
+    [
+        (True, {"consistency": CONSISTENCY}),
+        (False, {"consistency": CONSISTENCY, "instance_noise": 0.5, "steps_g": 2}),
+        (False, {"average_g": 0.9, "joint_batch_norm": True, "precision": "bfloat16"}),
+    ],
+    ids=["teacher", "noise", "bfloat16"],
+)
+def test_a_signal_within_an_iteration_of_an_extension_changes_nothing(
+    data: Data,
+    tmp_path: Path,
+    make_model: Callable[..., Model],
+    make_training: MakeTraining,
+    make_clustered: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
+    clustered: bool,
+    changes: dict[str, Any],
+    at: int,
+) -> None:
+    """At 7 the eighth iteration is undone, at 8 it is finished; of images that stay in a file."""
+    monkeypatch.setattr(batches, "IN_MEMORY", 1)
+    model = make_model(trunk=["conv 6 s2 sn lrelu", "conv 8 s2 sn bn lrelu"])
+    training = (make_clustered if clustered else make_training)(**changes)
+    expected, rows, *_ = fit(*data, tmp_path / "whole", model, training)
+
+    real, asked = game.information, iter((7, 8))  # by D's step, then by G's
+
+    def interrupted(rules: game.Game, bounds: Any, clock: torch.Tensor) -> torch.Tensor:
+        if clock == 7 and next(asked, None) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(rules, bounds, clock)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(game, "information", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(*data, tmp_path / "broken", model, training)
+    assert iterations(tmp_path / "broken")[-1] == at
+    found, again, *_ = fit(*data, tmp_path / "broken", model, training)
+    assert same(found, expected)
+    assert again == rows
 
 
 def test_the_average_of_g_is_what_is_estimated_and_saved(
@@ -686,8 +738,7 @@ def test_the_average_of_g_is_what_is_estimated_and_saved(
 def test_the_history_has_a_column_for_consistency(
     data: Data, tmp_path: Path, model: Model, make_training: MakeTraining
 ) -> None:
-    amounts = {"scale": 0.1, "shear": 0.1, "shift": 0.1}
-    training = make_training(consistency={**CONSISTENCY, **amounts})
+    training = make_training(consistency=CONSISTENCY)
     _, rows, *_ = fit(*data, tmp_path / "told", model, training)
     values = [row[rows.columns.index("inconsistency")] for row in rows.rows[1:]]
     assert np.isfinite(values).all()
