@@ -43,15 +43,16 @@ def cases(
     make_clustered: Callable[..., Training],
     images: np.ndarray,
 ) -> dict[str, tuple[Any, ...]]:
-    def case(name: str, **changes: Any) -> tuple[Any, ...]:
-        return name, make_model(), make_training(devices=2, **changes), images, ITERATIONS
+    def case(name: str, make: Callable[..., Training] = make_training, **changes: Any) -> Any:
+        return name, make_model(), make(devices=2, **changes), images, ITERATIONS
 
     return {
         "infogan": case("infogan"),
         "baseline": case("baseline", baseline="head"),
         "replica": case("infogan", batch_norm="replica"),
         "extended": case("infogan", consistency=CONSISTENCY, instance_noise=0.1),
-        "taught": ("infogan", make_model(), make_clustered(devices=2), images, ITERATIONS),
+        "taught": case("infogan", make_clustered),
+        "taught replica": case("infogan", make_clustered, batch_norm="replica"),
     }
 
 
@@ -71,12 +72,13 @@ def test_two_processes_give_the_curve_and_the_model_of_one(
             np.testing.assert_allclose(theirs[name], value, rtol=1e-6, atol=1e-7, err_msg=name)
 
     # Batch norm of replicas is that of two smaller batches, and so another training.
-    _, model, training, images, _ = cases["replica"]
-    apart = [together.share_alone(rank, model, training, images) for rank in (0, 1)]
-    loss_g = 1  # it follows the D/Q step, after which the two would differ
-    first = np.delete(both["replica"][0][0], loss_g)
-    np.testing.assert_allclose(first, np.delete(np.mean(apart, axis=0), loss_g), rtol=1e-12)
-    assert not np.allclose(first, np.delete(both["infogan"][0][0], loss_g), rtol=1e-6)
+    for label, synchronised in (("replica", "infogan"), ("taught replica", "taught")):
+        _, model, training, images, _ = cases[label]
+        apart = [together.share_alone(rank, model, training, images) for rank in (0, 1)]
+        loss_g = 1  # it follows the D/Q step, after which the two would differ
+        first = np.delete(both[label][0][0], loss_g)
+        np.testing.assert_allclose(first, np.delete(np.mean(apart, axis=0), loss_g), rtol=1e-12)
+        assert not np.allclose(first, np.delete(both[synchronised][0][0], loss_g), rtol=1e-6)
 
 
 def test_processes_that_share_a_cpu_stop_together_and_save_the_last_whole_iteration(

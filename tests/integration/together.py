@@ -46,6 +46,12 @@ def rows(state: State, game: Game, images: Tensor, count: int) -> Tensor:
     return torch.stack(found)
 
 
+def _teach(state: State, game: Game, model: Model) -> None:
+    """Any teacher will do."""
+    if game.clustering:
+        state.teacher = frozen(build(model, (1, 8, 8), seed=1).discriminator)
+
+
 def curve(
     peers: Peers, name: str, model: Model, training: Training, images: np.ndarray, count: int
 ) -> Curve:
@@ -55,8 +61,7 @@ def curve(
         if not peers.alone:
             distribute(state, synchronised=training.batch_norm == "synchronised")
         game = GAMES[name](model, training, peers.share)
-        if game.clustering:
-            state.teacher = frozen(build(model, (1, 8, 8), seed=1).discriminator)
+        _teach(state, game, model)
         numbers = peers.mean(rows(state, game, torch.from_numpy(images), count))
     arrays = to_arrays(state.networks)
     firsts = peers.from_first(lambda: arrays)
@@ -78,6 +83,7 @@ def share_alone(rank: int, model: Model, training: Training, images: np.ndarray)
     with double_precision():
         state = start(model, training, (1, 8, 8), CPU)
         game = infogan(model, training, share)
+        _teach(state, game, model)
         row: list[float] = rows(state, game, torch.from_numpy(images), 1)[0].tolist()
     return row
 
