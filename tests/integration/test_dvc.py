@@ -287,10 +287,11 @@ def stages_run(printed: str) -> list[str]:
 
 
 @pytest.fixture
-def versioned(project: Project) -> Project:
+def versioned(project: Project, tmp_path: Path) -> Project:
     """A repository with digits alone, and the tiny networks of smoke in place of base."""
     folder = project.folder
     project.variables["PYTHONPATH"] = str(folder / "src")
+    project.warm_kedro(tmp_path / "bin")
     (base, smoke) = [
         yaml.safe_load((folder / "conf" / env / "parameters_digits.yml").read_text())
         for env in ("base", "smoke")
