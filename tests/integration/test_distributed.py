@@ -1,5 +1,6 @@
 """Two processes are one: the same curve, one set of files, one ending."""
 
+import functools
 import io
 import json
 import multiprocessing
@@ -17,6 +18,7 @@ import pytest
 import together
 from kedro_project import Project
 from safetensors.numpy import load_file
+from torch.distributed.launcher import api
 
 from infogan.distributed import Peers
 from infogan.errors import UserError
@@ -34,6 +36,17 @@ CONSISTENCY = {
     "shift": 0.1,
     "generated": 0.5,
 }
+
+
+@pytest.fixture(autouse=True)
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test launches itself are forks of a process that has loaded torch, most of their
+    time. What `kedro run` launches are not.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["infogan.pipelines.training.nodes", "torch._dynamo"])
+    forking = functools.partial(api.LaunchConfig, start_method="forkserver")
+    monkeypatch.setattr(api, "LaunchConfig", forking)
 
 
 @pytest.fixture
